@@ -1,0 +1,56 @@
+import { ConfigError } from "../platform/config.ts";
+import type { Config } from "../platform/config.ts";
+import type { System } from "../platform/boot.ts";
+import { codeOf } from "../platform/database-errors.ts";
+import { ANONYMOUS_CALLERS_ARE_TRUSTED } from "../platform/rules/access.ts";
+
+/** What a person sees when the whole shop runs: where, what it keeps, and calls to paste. */
+export function banner(system: System, config: Config): string {
+  const url = `http://localhost:${String(system.ports["gateway"] ?? 0)}`;
+  const data = system.embedded ? `embedded Postgres, data in ${system.embedded.dataPath}` : "your Postgres";
+  const roles = config.roles.filter((role) => role !== "gateway").join(", ");
+  const trust = ANONYMOUS_CALLERS_ARE_TRUSTED
+    ? "\n  Nobody logs in yet: every caller on this machine may do everything that the gateway shows.\n"
+    : "";
+  return `
+  connect-commerce runs at ${url}
+  gRPC, gRPC-Web and JSON on this one port; roles: ${roles}
+  ${data}
+${system.embedded?.notice ? `  ${system.embedded.notice}\n` : ""}${trust}
+  Try it:
+
+  curl ${url}/commerce.product.v1.ProductService/QueryProducts \\
+    -H 'content-type: application/json' -d '{"text":"mug"}'
+
+  curl ${url}/commerce.user.v1.UserService/CreateUser \\
+    -H 'content-type: application/json' -d '{"email":"ada@example.com","displayName":"Ada"}'
+
+  npx buf curl --protocol grpc --http2-prior-knowledge ${url}/commerce.product.v1.ProductService/ListProducts
+
+  Health ${url}/readyz     More goods: npm run seed -- --products 10000     Stop: Ctrl-C
+
+`;
+}
+
+/** Why the start failed and what to do, for a person. */
+export function explain(error: unknown): string {
+  if (error instanceof ConfigError) return `${error.message}\n\nSee .env.example, or npm start -- --help.`;
+  const code = codeOf(error);
+  const message = error instanceof Error ? error.message || code : String(error);
+  switch (code) {
+    case "EADDRINUSE": {
+      const port = error instanceof Error && "port" in error ? String(error.port) : "?";
+      return `Port ${port} is taken by another program. Choose another one: PORT=8090 npm start`;
+    }
+    case "EACCES":
+      return `${message}\nThis account may not do that: choose another PORT (above 1023) or DATA_DIR.`;
+    case "ECONNREFUSED":
+    case "ENOTFOUND":
+    case "ETIMEDOUT":
+    case "28P01":
+    case "28000":
+      return `The database cannot be reached: ${message}\nIs Postgres running there, and are DATABASE_URL or POSTGRES_* right? Without them npm start brings its own.`;
+    default:
+      return error instanceof Error && error.name === "AlreadyRunning" ? `${message}` : `It cannot start: ${message}`;
+  }
+}

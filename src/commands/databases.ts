@@ -1,0 +1,94 @@
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { parseEnv } from "node:util";
+import { withDatabase } from "../platform/database-create.ts";
+import { connectionFileOf } from "../platform/embedded-postgres.ts";
+import type { ConnectionFile } from "../platform/embedded-postgres.ts";
+import { databaseName } from "../platform/migrate.ts";
+
+export interface DatabaseSources {
+  /** `--database <role>=<url>`, by role. */
+  readonly given?: Readonly<Record<string, string>>;
+  /** True where the command works on one role only: DATABASE_URL then names its database, not just the server. */
+  readonly single?: boolean;
+  readonly env?: Environment;
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The environment of this process over the .env file of the folder it was started in. */
+export function readEnvironment(folder = process.cwd()): Environment {
+  let file: NodeJS.Dict<string> = {};
+  try {
+    file = parseEnv(readFileSync(resolve(folder, ".env"), "utf8"));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+  return { ...file, ...process.env };
+}
+
+/**
+ * Where a role's database is, as the server finds it: `--database`, the environment, and where that says nothing the
+ * instance that runs on DATA_DIR. @throws Error that lists the ways, where none is there.
+ */
+export function databaseUrl(role: string, sources: DatabaseSources = {}): string {
+  const env = sources.env ?? readEnvironment();
+  const given = sources.given?.[role];
+  if (given !== undefined) return given;
+  const url = environmentUrl(role, env, sources.single ?? true);
+  if (url !== undefined) return url;
+  const dataDir = resolve(set(env, "DATA_DIR") ?? ".data");
+  const running = embeddedUrl(role, dataDir);
+  if (running !== undefined) return running;
+  throw new Error(
+    `No database is known for ${role}: start the shop (npm start; its data folder would be ${dataDir}), or give ` +
+      `--database ${role}=postgres://…, ${prefix(role)}_DATABASE_URL or DATABASE_URL.`,
+  );
+}
+
+/** `<ROLE>_DATABASE_URL`, then DATABASE_URL, then POSTGRES_*; undefined where none is set. Empty means unset. */
+function environmentUrl(role: string, env: Environment, single: boolean): string | undefined {
+  const own = set(env, `${prefix(role)}_DATABASE_URL`);
+  if (own !== undefined) return own;
+  const shared = set(env, "DATABASE_URL") ?? postgresUrl(env);
+  if (shared === undefined) return undefined;
+  const named = new URL(shared).pathname.length > 1;
+  return single && named ? shared : withDatabase(shared, databaseName(role));
+}
+
+/** Any of the POSTGRES_* variables names a server: the others have Postgres's usual defaults. */
+function postgresUrl(env: Environment): string | undefined {
+  const [host, port, database, user, password] = ["HOST", "PORT", "DATABASE", "USER", "PASSWORD"].map((key) =>
+    set(env, `POSTGRES_${key}`),
+  );
+  if ((host ?? port ?? database ?? user ?? password) === undefined) return undefined;
+  const account = [user ?? "postgres", password].filter((part) => part !== undefined).map(encodeURIComponent);
+  return `postgres://${account.join(":")}@${host ?? "localhost"}:${port ?? "5432"}/${encodeURIComponent(database ?? "")}`;
+}
+
+function set(env: Environment, key: string): string | undefined {
+  const value = env[key]?.trim();
+  return value === "" ? undefined : value;
+}
+
+function prefix(role: string): string {
+  return role.toUpperCase().replaceAll("-", "_");
+}
+
+/** Undefined where no instance runs: a file that a killed one left does not count. */
+function embeddedUrl(role: string, dataDir: string): string | undefined {
+  let text: string;
+  try {
+    text = readFileSync(connectionFileOf(dataDir), "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+  const { pid, databases } = JSON.parse(text) as ConnectionFile;
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return undefined;
+  }
+  return databases[databaseName(role)];
+}

@@ -1,0 +1,125 @@
+import { spawn } from "node:child_process";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { Command, InvalidArgumentError } from "commander";
+import { databaseOf, ensureDatabase } from "../platform/database-create.ts";
+import { migratedRoles } from "../platform/migrate.ts";
+import { databaseUrl, readEnvironment } from "./databases.ts";
+
+/** What kysely-ctl calls our actions. */
+const ACTIONS = { up: "latest", down: "down", status: "list" } as const;
+type Action = keyof typeof ACTIONS;
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+interface Target {
+  readonly role: string;
+  readonly url: string;
+}
+
+/** Undefined when the role is done, else what went wrong in one line. */
+type Failure = string | undefined;
+
+async function main(): Promise<void> {
+  const roles = await migratedRoles();
+  const program = new Command("npm run migrate --")
+    .description("Applies, undoes or lists the migrations of a role's database.")
+    .argument("<role>", `all, or one of ${roles.join(", ")}`)
+    .argument("[action]", "up (all pending ones, the default), down (undo the last one), status", "up")
+    .option("--database <role>=<url>", "where a role's database is; may be repeated", collectDatabase, {})
+    .addHelpText("after", HELP)
+    .exitOverride((stop) => process.exit(stop.exitCode === 0 ? 0 : 2))
+    .parse();
+  const [role = "", action = "up"] = program.args;
+  const targets = role === "all" ? roles : roles.filter((name) => name === role);
+  if (targets.length === 0) program.error(`There is no role "${role}" with migrations: all, ${roles.join(", ")}.`);
+  if (!isAction(action)) program.error(`There is no action "${action}": ${Object.keys(ACTIONS).join(", ")}.`);
+  const { database } = program.opts<{ database: Record<string, string> }>();
+  const stranger = Object.keys(database).find((name) => !roles.includes(name));
+  if (stranger !== undefined) program.error(`--database ${stranger}=…: there is no such role.`);
+  const failures = new Map<string, string>();
+  for (const name of targets) {
+    const failure = await migrateRole(name, action as Action, database, role !== "all");
+    if (failure !== undefined) failures.set(name, failure);
+  }
+  if (failures.size === 0) return;
+  console.error(`\n${failures.size} of ${targets.length} failed:`);
+  for (const [name, failure] of failures) console.error(`  ${name}: ${failure}`);
+  process.exitCode = 1;
+}
+
+const HELP = `
+The database of a role is, in this order: --database; <ROLE>_DATABASE_URL; for a single role the one that DATABASE_URL
+or POSTGRES_* names, for all of them <role>db on that server; <role>db of the shop that runs on DATA_DIR (.data).
+A missing database is created where the account may. Exit code 1: a migration failed; 2: wrong usage.`;
+
+function isAction(text: string): text is Action {
+  return Object.hasOwn(ACTIONS, text);
+}
+
+function collectDatabase(text: string, known: Record<string, string>): Record<string, string> {
+  const [, role, url] = /^([^=]+)=(.+)$/.exec(text) ?? [];
+  if (role === undefined || url === undefined || !URL.canParse(url)) {
+    throw new InvalidArgumentError("Write <role>=postgres://user:password@host:port/database.");
+  }
+  return { ...known, [role]: url };
+}
+
+async function migrateRole(
+  role: string,
+  action: Action,
+  given: Readonly<Record<string, string>>,
+  single: boolean,
+): Promise<Failure> {
+  try {
+    const url = databaseUrl(role, { given, single, env: readEnvironment(ROOT) });
+    const { host } = new URL(url);
+    console.log(`\n${role}: database ${databaseOf(url)} on ${host === "" ? "the local server" : host}`);
+    if (action === "up") await ensureDatabase(url);
+    return await runKysely({ role, url }, action);
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+/** Connecting to a name with several addresses fails with an AggregateError, whose own message is empty. */
+function messageOf(error: unknown): string {
+  if (error instanceof AggregateError && error.message === "") return error.errors.map(messageOf).join("; ");
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** kysely-ctl reads the role and the URL from its environment (kysely.config.ts): a URL on the line shows in `ps`. */
+function runKysely({ role, url }: Target, action: Action): Promise<Failure> {
+  const bin = join(dirname(createRequire(import.meta.url).resolve("kysely-ctl/package.json")), "dist", "bin.mjs");
+  const args = ["migrate", ACTIONS[action], "--cwd", ROOT, "--no-outdated-check", "--no-filesystem-caching"];
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [bin, ...args], {
+      cwd: ROOT,
+      env: { ...process.env, ROLE: role, [`${role.toUpperCase().replaceAll("-", "_")}_DATABASE_URL`]: url },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let said = "";
+    child.stdout.on("data", (chunk: Buffer) => {
+      said += chunk.toString();
+      process.stdout.write(chunk);
+    });
+    child.stderr.on("data", (chunk: Buffer) => {
+      said += chunk.toString();
+      process.stderr.write(chunk);
+    });
+    child.on("error", reject);
+    child.on("close", (code) => {
+      resolve(code === 0 ? undefined : whyItFailed(said, role));
+    });
+  });
+}
+
+/** kysely-ctl says: Migration failed with `Error: …` @ "202611210000-users". */
+function whyItFailed(said: string, role: string): string {
+  const [, error, migration] = /Migration failed with `(.*?)`(?: @ "([^"]+)")?/s.exec(said) ?? [];
+  if (error === undefined) return "see above";
+  return migration === undefined ? error : `migrations/${role}/${migration}.ts: ${error}`;
+}
+
+await main();

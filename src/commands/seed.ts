@@ -1,0 +1,119 @@
+import type { Client } from "@connectrpc/connect";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import { SingleBar } from "cli-progress";
+import { Command, InvalidArgumentError } from "commander";
+import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
+import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
+import { readEnvironment } from "../platform/environment.ts";
+import { mapConcurrently } from "../platform/streams.ts";
+import { wireRegistry } from "../platform/wire.ts";
+import { seedOrder, seedProduct, seedUser } from "./seed-data.ts";
+
+/** Calls at the same time. */
+const concurrency = 32;
+
+const environment = readEnvironment();
+const port = environment["PORT"] ?? environment["GATEWAY_PORT"] ?? environment["APIGATEWAY_PORT"] ?? "8080";
+
+const options = new Command("npm run seed --")
+  .description(
+    "Fills a running shop through its gateway. The same numbers always make the same things: what is there already stays.",
+  )
+  .option("--products <n>", "products to have", whole, 0)
+  .option("--users <n>", "users to have", whole, 0)
+  .option("--orders <n>", "orders to have; needs users and products", whole, 0)
+  .option("--url <url>", "the gateway", `http://localhost:${port}`)
+  .addHelpText("after", "\nExample:\n  npm run seed -- --products 10000 --users 100 --orders 1000\n")
+  .parse()
+  .opts<{ products: number; users: number; orders: number; url: string }>();
+
+if (options.products + options.users + options.orders === 0) {
+  process.stderr.write("Say how many: npm run seed -- --products 10000   (--help tells more)\n");
+  process.exit(2);
+}
+
+const transport = createConnectTransport({
+  baseUrl: options.url,
+  httpVersion: "2",
+  useBinaryFormat: true,
+  jsonOptions: { registry: wireRegistry },
+});
+const users = createClient(UserService, transport);
+const products = createClient(ProductService, transport);
+const orders = createClient(OrderService, transport);
+
+try {
+  await fill("products", options.products, (n) => products.addProduct(seedProduct(n)));
+  const userIds = await fillUsers(users, Math.max(options.users, options.orders > 0 ? 1 : 0));
+  await fill("orders", options.orders, (n) => orders.createOrder(seedOrder(n, userIds, options.products)));
+  process.exit(0);
+} catch (error) {
+  process.stderr.write(`\n${explain(error)}\n`);
+  process.exit(1);
+}
+
+/** Makes the things 1 to `count`; one that is there already counts as made. */
+async function fill(what: string, count: number, make: (n: number) => Promise<unknown>): Promise<void> {
+  if (count === 0) return;
+  const bar = new SingleBar({
+    format: `${what.padEnd(9)} {bar} {value}/{total}  {eta_formatted} left`,
+    hideCursor: true,
+  });
+  const startedAt = performance.now();
+  let there = 0;
+  bar.start(count, 0);
+  try {
+    const made = mapConcurrently(numbers(count), concurrency, async (n) => {
+      try {
+        await make(n);
+        return {};
+      } catch (error) {
+        if (error instanceof ConnectError && error.code === Code.AlreadyExists) return { there: true };
+        return { error };
+      }
+    });
+    for await (const result of made) {
+      if (result.error !== undefined) throw result.error;
+      if (result.there) there += 1;
+      bar.increment();
+    }
+  } finally {
+    bar.stop();
+  }
+  const seconds = (performance.now() - startedAt) / 1_000;
+  const rate = `${seconds.toFixed(1)} s, ${Math.round(count / seconds).toString()} a second`;
+  process.stdout.write(
+    `${String(count)} ${what} (${rate})${there > 0 ? `, ${String(there)} were there already` : ""}\n`,
+  );
+}
+
+/** The ids of the seeded users. */
+async function fillUsers(client: Client<typeof UserService>, count: number): Promise<string[]> {
+  const ids: string[] = [];
+  await fill("users", count, async (n) => {
+    const { user } = await client.createUser(seedUser(n));
+    if (user) ids.push(user.id);
+  });
+  return ids.sort();
+}
+
+async function* numbers(count: number): AsyncIterable<number> {
+  for (let n = 1; n <= count; n += 1) yield n;
+}
+
+function whole(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0 || value > 10_000_000) {
+    throw new InvalidArgumentError("must be a whole number up to 10000000");
+  }
+  return value;
+}
+
+function explain(error: unknown): string {
+  if (error instanceof ConnectError && error.code === Code.Unavailable) {
+    return `There is no shop at ${options.url} (${error.rawMessage}). Start one with npm start, or say --url.`;
+  }
+  return error instanceof Error ? error.message : String(error);
+}

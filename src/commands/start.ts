@@ -1,0 +1,93 @@
+import { Command } from "commander";
+import { boot } from "../platform/boot.ts";
+import type { System } from "../platform/boot.ts";
+import type { Config } from "../platform/config.ts";
+import { namedRoles, parseConfig } from "../platform/config.ts";
+import { readEnvironment } from "../platform/environment.ts";
+import type { Logger } from "../platform/logger.ts";
+import { createLogger, flushLogs } from "../platform/logger.ts";
+import type { Registry } from "../platform/role.ts";
+import { registry as allRoles } from "../roles/registry.ts";
+import { banner, explain } from "./banner.ts";
+
+/** What the signals need of a running process. */
+export interface Running {
+  /** Stops in order and answers the exit code. */
+  stop(): Promise<number>;
+}
+
+/** Starts the roles that ROLE names. Undefined, with the exit code set, where that cannot be; it says why. */
+export async function start(argv: readonly string[]): Promise<Running | undefined> {
+  command().parse(argv);
+  const registry: Registry = allRoles;
+  let log: Logger | undefined;
+  try {
+    const { config, definitions } = await configure(registry);
+    log = createLogger({ ...config.log, format: config.log.format ?? (process.stdout.isTTY ? "pretty" : "json") });
+    const system = await boot({
+      registry,
+      config,
+      definitions,
+      log,
+      onProgress: (message) => {
+        if (config.all) process.stdout.write(`  ${message}\n`);
+      },
+    });
+    sayThatItRuns(system, config, log);
+    return { stop: () => stop(system, log) };
+  } catch (error) {
+    process.stderr.write(`\n${explain(error)}\n`);
+    process.exitCode = 1;
+    if (log) await flushLogs(log);
+    return undefined;
+  }
+}
+
+/** Reads and checks the configuration of the roles that run, whose code is loaded for its keys. */
+export async function configure(registry: Registry) {
+  const environment = readEnvironment();
+  const named = namedRoles(environment, Object.keys(registry));
+  const run = named ?? Object.keys(registry);
+  const loaded = await Promise.all(run.map(async (role) => [role, (await registry[role]?.load())?.default] as const));
+  const definitions = Object.fromEntries(loaded.flatMap(([role, code]) => (code ? [[role, code] as const] : [])));
+  const known = Object.fromEntries(
+    Object.entries(registry).map(([role, entry]) => [
+      role,
+      { edge: false, ...entry, config: definitions[role]?.config ?? {} },
+    ]),
+  );
+  return { config: parseConfig(environment, known, named), definitions };
+}
+
+async function stop(system: System, log: Logger | undefined): Promise<number> {
+  log?.info("stopping");
+  await system.stop();
+  log?.info("stopped");
+  if (log) await flushLogs(log);
+  return 0;
+}
+
+function sayThatItRuns(system: System, config: Config, log: Logger): void {
+  log.info({ roles: config.roles, ports: system.ports }, "listening");
+  if (config.all) process.stdout.write(banner(system, config));
+}
+
+function command(): Command {
+  return new Command("npm start")
+    .description("Runs the roles that ROLE names (comma list), or the whole shop in one process where it is not set.")
+    .addHelpText(
+      "after",
+      `
+Environment (or .env):
+  ROLE                user, product, order, gateway, a comma list of them, or all
+  PORT                port of the gateway, or of the only role
+  DATA_DIR            folder of the embedded Postgres (.data)
+  DATABASE_URL        a Postgres of yours instead; <ROLE>_DATABASE_URL for one role
+  <ROLE>_URL          where a role is found that runs elsewhere
+  TOKEN_SECRET        32 characters or more, the same for all processes; needed with ROLE
+
+All of them: .env.example. In one process: npm start. In two:
+  ROLE=user,product,order npm start        and        ROLE=gateway npm start
+`,
+    );
+}

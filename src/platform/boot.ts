@@ -1,0 +1,223 @@
+import type { Kysely } from "kysely";
+import { createAssertions } from "./assertion.ts";
+import { createConnectionPool, createPeers } from "./clients/clients.ts";
+import { systemClock } from "./clock.ts";
+import type { Config } from "./config.ts";
+import { connectRoutes } from "./connect-routes.ts";
+import { ensureDatabase } from "./database.ts";
+import type { EmbeddedPostgres } from "./embedded-postgres.ts";
+import type { Logger } from "./logger.ts";
+import { databaseName, migrateDatabase } from "./migrate.ts";
+import { createPageTokens } from "./page.ts";
+import type { Pipeline } from "./pipeline.ts";
+import { createPipeline } from "./pipeline.ts";
+import { mountForwardedRoutes, mountRawRoutes } from "./raw-routes.ts";
+import type { RoleDatabase } from "./role-database.ts";
+import { openRoleDatabase } from "./role-database.ts";
+import type { Registry, RoleDefinition, RunningRole } from "./role.ts";
+import { accessRule } from "./rules/access.ts";
+import { installationSecret } from "./secret.ts";
+import type { Readiness, Server } from "./server.ts";
+import { createServer } from "./server.ts";
+
+/** Until callers can log in, no port is open to other machines; see ANONYMOUS_CALLERS_ARE_TRUSTED. */
+export const LISTEN_HOST = "127.0.0.1";
+
+export interface BootOptions {
+  readonly registry: Registry;
+  readonly config: Config;
+  /** The code of the roles that run. */
+  readonly definitions: Readonly<Record<string, RoleDefinition>>;
+  readonly log: Logger;
+  /** Told of steps that take a while, in words for a person. */
+  readonly onProgress?: (message: string) => void;
+}
+
+/** A running installation, or a part of one. */
+export interface System {
+  /** The ports that are open, by role. */
+  readonly ports: Readonly<Record<string, number>>;
+  /** The Postgres of our own, where one runs. */
+  readonly embedded: EmbeddedPostgres | undefined;
+  /**
+   * Stops in order: not ready and no new connections, calls in flight finish within the grace time, then roles,
+   * connections to peers, databases, Postgres. May be called twice.
+   */
+  stop(): Promise<void>;
+}
+
+interface Started {
+  readonly role: string;
+  readonly running: RunningRole;
+  readonly pipeline: Pipeline;
+  readonly database: RoleDatabase | undefined;
+}
+
+/**
+ * Starts the configured roles.
+ * @throws what keeps it from starting: a port that is taken, a data folder in use, a database that cannot be reached.
+ * What had begun is stopped by then.
+ */
+export async function boot({ registry, config, definitions, log, onProgress }: BootOptions): Promise<System> {
+  const undo: (() => Promise<unknown> | void)[] = [];
+  let stopped: Promise<void> | undefined;
+  const stopping = new AbortController();
+  const stop = (): Promise<void> =>
+    (stopped ??= (async () => {
+      stopping.abort();
+      for (const step of undo.reverse()) {
+        await Promise.resolve(step()).catch((error: unknown) => {
+          log.error({ err: error }, "a step of stopping failed");
+        });
+      }
+    })());
+
+  try {
+    const embedded = config.databases ? undefined : await startEmbedded();
+    const databases = config.databases ?? embedded?.urls ?? {};
+    if (config.all) await migrateAll(databases);
+    const secret = config.secret ?? (await installationSecret(config.dataDir));
+    const started = await startRoles(databases, secret);
+    if (embedded) for (const { running } of started.values()) await running.addSamples?.();
+    const ports = await openPorts(started, secret);
+    return { ports, embedded: embedded?.postgres, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+
+  async function startEmbedded() {
+    const { startEmbeddedPostgres } = await import("./embedded-postgres.ts");
+    const owners = config.roles.filter((role) => registry[role]?.database);
+    const postgres = await startEmbeddedPostgres({
+      dataDir: config.dataDir,
+      databases: owners.map(databaseName),
+      log,
+      ...(onProgress && { onProgress }),
+    });
+    undo.push(() => postgres.stop());
+    return { postgres, urls: Object.fromEntries(owners.map((role) => [role, postgres.urlOf(databaseName(role))])) };
+  }
+
+  async function migrateAll(databases: Readonly<Record<string, string>>): Promise<void> {
+    for (const [role, url] of Object.entries(databases)) {
+      if (config.databases) await ensureDatabase(url);
+      const applied = await migrateDatabase({ url, role, log });
+      if (applied.length > 0) onProgress?.(`${role}: ${String(applied.length)} migration(s) applied`);
+    }
+  }
+
+  async function startRoles(
+    databases: Readonly<Record<string, string>>,
+    secret: string,
+  ): Promise<ReadonlyMap<string, Started>> {
+    const started = new Map<string, Started>();
+    const remote = createConnectionPool((role) => {
+      const url = config.urls[role];
+      if (!url) throw new Error(`there is no role ${role}`);
+      return url;
+    });
+    undo.push(() => {
+      remote.close();
+    });
+    for (const name of config.roles) {
+      const definition = definitions[name];
+      if (!definition) throw new Error(`the code of ${name} was not loaded`);
+      const database = openDatabaseOf(name, databases[name]);
+      const pages = createPageTokens(name, secret);
+      const peers = createPeers({
+        caller: name,
+        local: (role) => (config.roles.includes(role) ? () => pipelineOf(started, role) : undefined),
+        remote: (role) => remote.to(role),
+        assertions: createAssertions(name, secret),
+        log,
+      });
+      const running = await definition.start({
+        name,
+        config: config.ofRole[name] as never,
+        database: <Tables>() => owned(database, name).db as Kysely<Tables>,
+        listen: (channel) => owned(database, name).listen(channel),
+        peers,
+        pages,
+        clock: systemClock,
+        log: log.child({ role: name }),
+        others: Object.fromEntries(Object.entries(registry).filter(([role]) => role !== name)),
+        stopping: stopping.signal,
+      });
+      undo.push(() => running.close?.());
+      started.set(name, { role: name, running, database, pipeline: createPipeline(name, running.services) });
+    }
+    return started;
+  }
+
+  function openDatabaseOf(role: string, url: string | undefined): RoleDatabase | undefined {
+    if (url === undefined) return undefined;
+    const { size: poolSize, statementTimeoutMs } = config.pool;
+    const database = openRoleDatabase({ url, role, poolSize, statementTimeoutMs, log });
+    undo.push(() => database.close());
+    return database;
+  }
+
+  async function openPorts(started: ReadonlyMap<string, Started>, secret: string): Promise<Record<string, number>> {
+    const readiness = async (): Promise<Readiness> => {
+      const owners = [...started.values()].filter(({ database }) => database);
+      const answers = owners.map(async ({ role, database }) => [role, (await database?.check()) ?? "ok"] as const);
+      const checks = Object.fromEntries(await Promise.all(answers));
+      return { ready: Object.values(checks).every((check) => check === "ok"), checks };
+    };
+    const servers: Server[] = [];
+    // The first step of stopping: all ports at once.
+    undo.push(async () => {
+      for (const server of servers) server.drain();
+      await Promise.all(servers.map((server) => server.close(config.graceMs)));
+    });
+    const ports: Record<string, number> = {};
+    for (const [role, port] of Object.entries(config.listen)) {
+      const server = await serverOf(role, started, secret, readiness);
+      servers.push(server);
+      ports[role] = (await server.listen(LISTEN_HOST, port)).port;
+    }
+    return ports;
+  }
+
+  function serverOf(
+    role: string,
+    started: ReadonlyMap<string, Started>,
+    secret: string,
+    readiness: () => Promise<Readiness>,
+  ): Promise<Server> {
+    const edge = registry[role]?.edge ?? false;
+    const pipeline = pipelineOf(started, role);
+    return createServer({
+      role,
+      log,
+      strictJson: edge,
+      services: pipeline.services.map(({ service }) => service),
+      ...(edge && { hide: (method) => accessRule(method).level === "internal" }),
+      routes: (router) => {
+        connectRoutes(router, pipeline, edge ? undefined : createAssertions(role, secret), log);
+      },
+      readiness,
+      http: (app) => {
+        if (!edge) return mountRawRoutes(app, role, started.get(role)?.running.routes ?? [], log);
+        for (const [name, { services }] of Object.entries(registry)) {
+          if (services.length === 0) continue;
+          const here = started.get(name);
+          if (here) mountRawRoutes(app, name, here.running.routes ?? [], log);
+          else if (config.urls[name]) mountForwardedRoutes(app, name, config.urls[name], log);
+        }
+      },
+    });
+  }
+}
+
+function owned(database: RoleDatabase | undefined, role: string): RoleDatabase {
+  if (!database) throw new Error(`the registry says that ${role} has no database`);
+  return database;
+}
+
+function pipelineOf(started: ReadonlyMap<string, Started>, role: string): Pipeline {
+  const pipeline = started.get(role)?.pipeline;
+  if (!pipeline) throw new Error(`the role ${role} has not started`);
+  return pipeline;
+}

@@ -1,0 +1,111 @@
+import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
+import type { Transport } from "@connectrpc/connect";
+import { Http2SessionManager, createConnectTransport } from "@connectrpc/connect-node";
+import { wireRegistry } from "../wire.ts";
+
+/** Milliseconds after which a connection is replaced, so that a new replica gets its share. */
+const LIFETIME_MS = 60_000;
+/** Milliseconds after which a connection without calls closes. */
+const IDLE_MS = 90_000;
+/** Milliseconds between two looks at which addresses a peer has. */
+const LOOKUP_MS = 15_000;
+
+interface Connection {
+  readonly transport: Transport;
+  readonly session: Http2SessionManager;
+  /** Epoch milliseconds. */
+  readonly replaceAt: number;
+}
+
+/** The connections to one peer: to every address that its name has, taken in turn, apart for calls and streams. */
+export interface Connections {
+  /** A transport for the next call. Never waits for DNS but the first time. */
+  next(use: "call" | "stream"): Promise<Transport>;
+  /** Closes all connections; what still runs on them fails. */
+  close(): void;
+}
+
+export function openConnections(url: URL): Connections {
+  let addresses: readonly string[] = [];
+  let lookedUpAt = 0;
+  let pending: Promise<void> | undefined;
+  let turn = 0;
+  const open = new Map<string, Connection>();
+  const replaced = new Set<Connection>();
+
+  async function refresh(): Promise<void> {
+    const found = isIP(url.hostname) ? [url.hostname] : await resolveAll(url.hostname);
+    addresses = found;
+    lookedUpAt = Date.now();
+    for (const [key, connection] of open) {
+      if (!found.some((address) => key.endsWith(` ${address}`))) retire(key, connection);
+    }
+  }
+
+  function retire(key: string, connection: Connection): void {
+    open.delete(key);
+    replaced.add(connection);
+    // Only long after: a call may have been handed this connection and not have begun.
+    const cold = Date.now() - LIFETIME_MS;
+    for (const old of replaced) if (old.replaceAt < cold && old.session.state() !== "open") closeOne(old);
+  }
+
+  function closeOne(connection: Connection): void {
+    replaced.delete(connection);
+    connection.session.abort();
+  }
+
+  return {
+    async next(use) {
+      if (Date.now() - lookedUpAt > LOOKUP_MS) {
+        pending ??= refresh().finally(() => {
+          pending = undefined;
+        });
+        // Known addresses serve meanwhile; a failed look-up is then tried again by the next call.
+        if (addresses.length === 0) await pending;
+        else pending.catch(() => undefined);
+      }
+      turn += 1;
+      const address = addresses[turn % addresses.length] ?? url.hostname;
+      const key = `${use} ${address}`;
+      const known = open.get(key);
+      if (known && known.replaceAt > Date.now()) return known.transport;
+      if (known) retire(key, known);
+      const fresh = connect(url, address);
+      open.set(key, fresh);
+      return fresh.transport;
+    },
+    close() {
+      for (const connection of [...open.values(), ...replaced]) closeOne(connection);
+      open.clear();
+    },
+  };
+}
+
+function connect(url: URL, address: string): Connection {
+  const host = isIP(address) === 6 ? `[${address}]` : address;
+  const baseUrl = `${url.protocol}//${host}:${url.port || "80"}`;
+  const session = new Http2SessionManager(baseUrl, {
+    pingIntervalMs: 10_000,
+    pingTimeoutMs: 5_000,
+    idleConnectionTimeoutMs: IDLE_MS,
+  });
+  const transport = createConnectTransport({
+    baseUrl,
+    httpVersion: "2",
+    useBinaryFormat: true,
+    // Inside an installation bytes are cheaper than the time to compress them.
+    acceptCompression: [],
+    sessionManager: session,
+    jsonOptions: { registry: wireRegistry },
+  });
+  // Spread over a fifth of the lifetime, so that not all connections are replaced at once.
+  return { transport, session, replaceAt: Date.now() + LIFETIME_MS * (0.9 + 0.2 * Math.random()) };
+}
+
+async function resolveAll(hostname: string): Promise<string[]> {
+  const found = await lookup(hostname.replace(/^\[|\]$/g, ""), { all: true });
+  const four = found.filter(({ family }) => family === 4);
+  return (four.length > 0 ? four : found).map(({ address }) => address);
+}

@@ -1,0 +1,109 @@
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import type { ContextValues, StreamResponse, Transport } from "@connectrpc/connect";
+import { ConnectError } from "@connectrpc/connect";
+import {
+  BrokenCircuitError,
+  ConsecutiveBreaker,
+  ExponentialBackoff,
+  IsolatedCircuitError,
+  circuitBreaker,
+  handleWhen,
+} from "cockatiel";
+import type { Assertions } from "../assertion.ts";
+import { ASSERTION_HEADER } from "../assertion.ts";
+import { REQUEST_ID_HEADER } from "../connect-routes.ts";
+import type { AppError } from "../errors.ts";
+import { PeerError, errors } from "../errors.ts";
+import { newId } from "../id.ts";
+import { fromConnectError } from "../wire.ts";
+import type { Connections } from "./connections.ts";
+import { servedCall } from "./serving.ts";
+
+export interface NetworkTransportOptions {
+  /** The role that calls. */
+  readonly caller: string;
+  /** The role that is called. */
+  readonly peer: string;
+  readonly connections: Connections;
+  readonly assertions: Assertions;
+}
+
+/**
+ * Calls a role over HTTP/2. A breaker opens after five calls in a row that did not reach it, and lets one try through
+ * after a quarter of a second, then ever more seldom, every five seconds at the least.
+ */
+export function networkTransport({ caller, peer, connections, assertions }: NetworkTransportOptions): Transport {
+  const breaker = circuitBreaker(handleWhen(isUnreachable), {
+    breaker: new ConsecutiveBreaker(5),
+    halfOpenAfter: new ExponentialBackoff({ initialDelay: 250, maxDelay: 5_000 }),
+  });
+
+  async function headers(
+    header: ConstructorParameters<typeof Headers>[0],
+    values: ContextValues | undefined,
+  ): Promise<Headers> {
+    const served = values?.get(servedCall);
+    const all = new Headers(header);
+    all.set(REQUEST_ID_HEADER, served?.requestId ?? newId());
+    all.set(ASSERTION_HEADER, await assertions.sign(peer, served?.subject ?? { kind: "service", role: caller }));
+    return all;
+  }
+
+  function failed(error: unknown): never {
+    if (error instanceof PeerError) throw error;
+    if (error instanceof ConnectError) {
+      const answered = fromConnectError(error);
+      throw new PeerError(peer, isReached(answered) ? answered : unreachable(error));
+    }
+    if (error instanceof BrokenCircuitError || error instanceof IsolatedCircuitError || isSystemError(error)) {
+      throw new PeerError(peer, unreachable(error));
+    }
+    throw error;
+  }
+
+  function unreachable(cause: unknown): AppError {
+    return errors.PEER_DOWN({ retryAfterMs: 1_000, metadata: { peer }, cause });
+  }
+
+  function guarded<T>(work: () => Promise<T>): Promise<T> {
+    return breaker.execute(() => work().catch(failed)).catch(failed);
+  }
+
+  return {
+    unary(method, signal, timeoutMs, header, input, values) {
+      return guarded(async () => {
+        const transport = await connections.next("call");
+        return transport.unary(method, signal, timeoutMs, await headers(header, values), input);
+      });
+    },
+
+    async stream(method, signal, timeoutMs, header, inputs, values) {
+      const response = await guarded(async () => {
+        const transport = await connections.next("stream");
+        return transport.stream(method, signal, timeoutMs, await headers(header, values), inputs);
+      });
+      async function* responses(): AsyncIterable<MessageShape<DescMessage>> {
+        try {
+          yield* response.message;
+        } catch (error) {
+          failed(error);
+        }
+      }
+      return { ...response, message: responses() } as StreamResponse<typeof method.input, typeof method.output>;
+    },
+  };
+}
+
+/** Whether the peer itself answered, be it that it is unavailable. */
+function isReached({ kind, details }: AppError): boolean {
+  return kind !== "unavailable" || details.raw !== undefined;
+}
+
+function isUnreachable(error: unknown): boolean {
+  return error instanceof PeerError && !isReached(error.error);
+}
+
+/** A failure of the system itself, for example of the look-up of a name. */
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && "syscall" in error;
+}

@@ -1,0 +1,284 @@
+import type { CleanedEnv, ValidatorSpec } from "envalid";
+import { EnvMissingError, customCleanEnv, makeExactValidator, str } from "envalid";
+import { databaseName } from "./database-name.ts";
+import type { Environment } from "./environment.ts";
+
+export { bool, makeExactValidator as validator, str } from "envalid";
+
+/** Configuration keys, each with its validator and `desc`. */
+export type ConfigSpec = Readonly<Record<string, ValidatorSpec<unknown>>>;
+
+/** The values of a spec's keys. */
+export type ConfigOf<C extends ConfigSpec> = CleanedEnv<C>;
+
+/** All that is wrong with the configuration, one line a key. */
+export class ConfigError extends Error {
+  override readonly name = "ConfigError";
+  readonly problems: readonly string[];
+
+  constructor(problems: readonly string[]) {
+    super(`The configuration has ${String(problems.length)} problem(s):\n${problems.map((p) => `  ${p}`).join("\n")}`);
+    this.problems = problems;
+  }
+}
+
+const whole = (least: number, most: number) =>
+  makeExactValidator<number>((input) => {
+    const value = Number(input);
+    if (!Number.isInteger(value) || value < least || value > most) {
+      throw new Error(`must be a whole number from ${String(least)} to ${String(most)}, not "${input}"`);
+    }
+    return value;
+  });
+
+const port = whole(0, 65_535);
+const secret = makeExactValidator<string>((input) => {
+  if (input.length < 32) throw new Error("must have at least 32 characters");
+  return input;
+});
+
+/** A Postgres address, as `postgres://user:password@host:port/database`. */
+export const postgresUrl = makeExactValidator<string>((input) => {
+  const url = URL.parse(input);
+  if (!url || !/^postgres(ql)?:$/.test(url.protocol)) throw new Error("must be a postgres:// address");
+  return input;
+});
+
+const httpUrl = makeExactValidator<URL>((input) => {
+  const url = URL.parse(input);
+  if (url?.protocol !== "http:" || url.pathname !== "/") throw new Error(`must be http://host:port, not "${input}"`);
+  return url;
+});
+
+const host = makeExactValidator<string>((input) => {
+  if (!URL.canParse(`http://${input}:1`)) throw new Error(`must be a host, not "${input}"`);
+  return input;
+});
+
+/** What the configuration needs to know of a role. */
+export interface ConfiguredRole {
+  readonly port: number;
+  readonly database: boolean;
+  readonly edge: boolean;
+  /** Prefix of its `_HOST` and `_PORT` aliases; `<ROLE>SERVICE` where it is left out. */
+  readonly alias?: string;
+  readonly config: ConfigSpec;
+}
+
+export interface Config {
+  /** The roles that run here. */
+  readonly roles: readonly string[];
+  /** Every role there is runs here, because none was named: migrate on boot, an embedded Postgres where none is given. */
+  readonly all: boolean;
+  readonly dataDir: string;
+  readonly log: { readonly level: string; readonly format: "pretty" | "json" | undefined };
+  /** Signs page tokens and what roles say to each other; undefined where it is to be made under the data folder. */
+  readonly secret: string | undefined;
+  /** Milliseconds that calls get to finish when the process is told to stop. */
+  readonly graceMs: number;
+  readonly pool: { readonly size: number; readonly statementTimeoutMs: number };
+  /** The ports to open; 0 takes any free one. */
+  readonly listen: Readonly<Record<string, number>>;
+  /** Where each role's database is; undefined: embedded. */
+  readonly databases: Readonly<Record<string, string>> | undefined;
+  /** Where a role is found that runs elsewhere. */
+  readonly urls: Readonly<Record<string, URL>>;
+  /** Each role's own keys. */
+  readonly ofRole: Readonly<Record<string, unknown>>;
+}
+
+const platformSpec = {
+  PORT: port({ default: undefined, desc: "Port of the gateway, or of the only role" }),
+  DATA_DIR: str({ default: ".data", desc: "Folder of the embedded Postgres and of what it needs" }),
+  LOG_LEVEL: str({ choices: ["trace", "debug", "info", "warn", "error", "fatal", "silent"], default: "info" }),
+  LOG_FORMAT: str({ choices: ["pretty", "json"], default: undefined, desc: "pretty on a terminal, json elsewhere" }),
+  SHUTDOWN_GRACE_MS: whole(0, 3_600_000)({ default: 10_000, desc: "Milliseconds that calls get to finish" }),
+  DATABASE_POOL_SIZE: whole(1, 1_000)({ default: 10, desc: "Connections to each role's database" }),
+  DATABASE_STATEMENT_TIMEOUT_MS: whole(1, 3_600_000)({ default: 10_000 }),
+};
+
+/** The roles that the environment names; undefined for all of them. @throws ConfigError on an unknown one. */
+export function namedRoles(environment: Environment, known: readonly string[]): readonly string[] | undefined {
+  const names = (environment["ROLE"] ?? "all").split(",").map((name) => name.trim().toLowerCase());
+  const roles = [...new Set(names.filter((name) => name !== ""))];
+  if (roles.length === 0 || (roles.length === 1 && roles[0] === "all")) return undefined;
+  const unknown = roles.filter((role) => !known.includes(role));
+  if (unknown.length > 0) {
+    throw new ConfigError([`ROLE: there is no role ${unknown.join(", ")}; there are ${known.join(", ")}, and all`]);
+  }
+  return roles;
+}
+
+/**
+ * The configuration that the environment gives to the named roles. Pure.
+ * @param known every role of the installation by its name; those that run have their code's keys.
+ * @throws ConfigError with every bad key at once.
+ */
+export function parseConfig(
+  environment: Environment,
+  known: Readonly<Record<string, ConfiguredRole>>,
+  named: readonly string[] | undefined,
+): Config {
+  const problems: string[] = [];
+  const read = <C extends ConfigSpec>(spec: C): ConfigOf<C> => clean(environment, spec, problems);
+  const roles = named ?? Object.keys(known);
+
+  const base = read(platformSpec);
+  const { TOKEN_SECRET } = read({
+    TOKEN_SECRET:
+      named === undefined
+        ? secret({ default: undefined })
+        : secret({ desc: "at least 32 characters, the same for every process of the installation" }),
+  });
+  const addresses = Object.fromEntries(
+    Object.entries(known).map(([role, entry]) => [role, addressOf(role, entry, !roles.includes(role), read)]),
+  );
+  const listen = portsToOpen(roles, known, addresses, base.PORT);
+  const databases = databasesOf(environment, roles, known, named === undefined, read, problems);
+  const ofRole = Object.fromEntries(roles.map((role) => [role, read(known[role]?.config ?? {})]));
+
+  if (problems.length > 0) throw new ConfigError([...new Set(problems)]);
+  return {
+    roles,
+    all: named === undefined,
+    dataDir: base.DATA_DIR,
+    log: { level: base.LOG_LEVEL, format: base.LOG_FORMAT as "pretty" | "json" | undefined },
+    secret: TOKEN_SECRET,
+    graceMs: base.SHUTDOWN_GRACE_MS,
+    pool: { size: base.DATABASE_POOL_SIZE, statementTimeoutMs: base.DATABASE_STATEMENT_TIMEOUT_MS },
+    listen,
+    databases,
+    urls: Object.fromEntries(
+      Object.entries(addresses)
+        .filter(([role]) => !roles.includes(role))
+        .map(([role, { url }]) => [role, url]),
+    ),
+    ofRole,
+  };
+}
+
+function clean<C extends ConfigSpec>(environment: Environment, spec: C, problems: string[]): ConfigOf<C> {
+  // Without envalid's proxy, which throws at a key that did not pass: all of them are to be listed.
+  return customCleanEnv(environment, spec, (values) => values, {
+    reporter: ({ errors }) => {
+      for (const [key, error] of Object.entries<Error | undefined>(errors)) {
+        const hint = spec[key] && "desc" in spec[key] ? String(spec[key].desc) : "";
+        const said = error instanceof EnvMissingError ? `is missing${hint && ` (${hint})`}` : (error?.message ?? "");
+        problems.push(`${key}: ${said}`);
+      }
+    },
+  }) as ConfigOf<C>;
+}
+
+type Read = <C extends ConfigSpec>(spec: C) => ConfigOf<C>;
+
+interface Address {
+  /** Where the role listens, if it says. */
+  readonly port: number;
+  readonly url: URL;
+}
+
+/**
+ * `<ROLE>_PORT` and `<ROLE>_URL`, with their aliases `<ALIAS>_PORT` and `<ALIAS>_HOST`. Where a role is found is only
+ * read of one that runs elsewhere.
+ */
+function addressOf(role: string, entry: ConfiguredRole, elsewhere: boolean, read: Read): Address {
+  const name = role.toUpperCase();
+  const alias = entry.alias ?? `${name}SERVICE`;
+  const ports = read({
+    [`${name}_PORT`]: port({ default: undefined }),
+    [`${alias}_PORT`]: port({ default: undefined }),
+  }) as Readonly<Record<string, number | undefined>>;
+  const listens = ports[`${name}_PORT`] ?? ports[`${alias}_PORT`] ?? entry.port;
+  const found = ports[`${alias}_PORT`] ?? listens;
+  const nearby = new URL(`http://127.0.0.1:${String(found)}`);
+  if (!elsewhere) return { port: listens, url: nearby };
+  const place = read({
+    [`${name}_URL`]: httpUrl({ default: undefined }),
+    [`${alias}_HOST`]: host({ default: undefined }),
+  }) as Readonly<Record<string, unknown>>;
+  const url = place[`${name}_URL`] as URL | undefined;
+  if (url) return { port: listens, url };
+  const named = place[`${alias}_HOST`] as string | undefined;
+  return { port: listens, url: named === undefined ? nearby : new URL(`http://${named}:${String(found)}`) };
+}
+
+/** Each role opens its own port, unless the edge is among them: then that one is the door to all. */
+function portsToOpen(
+  roles: readonly string[],
+  known: Readonly<Record<string, ConfiguredRole>>,
+  addresses: Readonly<Record<string, Address>>,
+  first: number | undefined,
+): Record<string, number> {
+  const edges = roles.filter((role) => known[role]?.edge);
+  const doors = edges.length > 0 ? edges : roles;
+  return Object.fromEntries(
+    doors.map((role) => {
+      const own = addresses[role]?.port ?? 0;
+      return [role, doors.length === 1 ? (first ?? own) : own];
+    }),
+  );
+}
+
+/**
+ * `<ROLE>_DATABASE_URL` first. Then, for the only role, DATABASE_URL or POSTGRES_* name its database; for several they
+ * name the server, and each uses `<role>db` there.
+ */
+function databasesOf(
+  environment: Environment,
+  roles: readonly string[],
+  known: Readonly<Record<string, ConfiguredRole>>,
+  all: boolean,
+  read: Read,
+  problems: string[],
+): Record<string, string> | undefined {
+  const owners = roles.filter((role) => known[role]?.database);
+  const own = read(
+    Object.fromEntries(
+      owners.map((role) => [`${role.toUpperCase()}_DATABASE_URL`, postgresUrl({ default: undefined })]),
+    ),
+  ) as Readonly<Record<string, string | undefined>>;
+  const shared = sharedServer(read);
+  const isGiven = shared !== undefined || owners.some((role) => environment[`${role.toUpperCase()}_DATABASE_URL`]);
+  if (all && !isGiven) return undefined;
+  const single = roles.length === 1;
+  return Object.fromEntries(
+    owners.map((role) => {
+      const key = `${role.toUpperCase()}_DATABASE_URL`;
+      const url = own[key] ?? (shared && databaseAt(shared, role, single));
+      if (url === undefined && environment[key] === undefined)
+        problems.push(`${key}: is missing, as are DATABASE_URL and POSTGRES_HOST`);
+      return [role, url ?? ""];
+    }),
+  );
+}
+
+/** The server that DATABASE_URL or else POSTGRES_* name; any of these is enough, the rest is Postgres's usual. */
+function sharedServer(read: Read): string | undefined {
+  const given = read({
+    DATABASE_URL: postgresUrl({ default: undefined }),
+    POSTGRES_HOST: host({ default: undefined }),
+    POSTGRES_PORT: whole(1, 65_535)({ default: undefined }),
+    POSTGRES_DATABASE: str({ default: undefined }),
+    POSTGRES_USER: str({ default: undefined }),
+    POSTGRES_PASSWORD: str({ default: undefined }),
+  });
+  if (given.DATABASE_URL !== undefined) return given.DATABASE_URL;
+  const parts = [given.POSTGRES_HOST, given.POSTGRES_PORT, given.POSTGRES_DATABASE, given.POSTGRES_USER];
+  if (parts.every((part) => part === undefined) && given.POSTGRES_PASSWORD === undefined) return undefined;
+  const url = new URL(`postgres://${given.POSTGRES_HOST ?? "localhost"}:${String(given.POSTGRES_PORT ?? 5432)}`);
+  url.username = encodeURIComponent(given.POSTGRES_USER ?? "postgres");
+  url.password = encodeURIComponent(given.POSTGRES_PASSWORD ?? "");
+  if (given.POSTGRES_DATABASE !== undefined) url.pathname = `/${encodeURIComponent(given.POSTGRES_DATABASE)}`;
+  return url.href;
+}
+
+/** The role's database on a server: the one that the address names if that may be it, else `<role>db`. */
+function databaseAt(server: string, role: string, mayBeNamed: boolean): string {
+  const url = new URL(server);
+  if (!mayBeNamed || url.pathname.length <= 1) url.pathname = `/${databaseName(role)}`;
+  return url.href;
+}
+
+/** A whole number within bounds, for roles' own keys. */
+export const wholeNumber = whole;

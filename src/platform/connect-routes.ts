@@ -1,0 +1,111 @@
+import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { Assertions } from "./assertion.ts";
+import { ASSERTION_HEADER } from "./assertion.ts";
+import { anonymous } from "./call.ts";
+import { AppError, errors } from "./errors.ts";
+import { newId } from "./id.ts";
+import type { OpenCall } from "./incoming.ts";
+import { openCall } from "./incoming.ts";
+import type { Logger } from "./logger.ts";
+import type { Pipeline } from "./pipeline.ts";
+import { deadlineOf } from "./rules/deadline.ts";
+import { fromInboundError, toConnectError } from "./wire.ts";
+
+export const REQUEST_ID_HEADER = "x-request-id";
+
+/**
+ * Mounts a role's pipeline on a Connect router: the one place where the framework's context becomes a {@link Call}.
+ * Methods that the pipeline does not serve answer unimplemented.
+ */
+export function connectRoutes(
+  router: ConnectRouter,
+  pipeline: Pipeline,
+  /** Undefined at the edge: what clients outside assert is not heard. */
+  assertions: Assertions | undefined,
+  log: Logger,
+): void {
+  async function open(context: HandlerContext): Promise<OpenCall> {
+    const token = context.requestHeader.get(ASSERTION_HEADER);
+    const proof = token === null ? undefined : await assertions?.verify(token);
+    // Only a role's word is taken for the id; at the edge it is made.
+    const requestId = (proof && context.requestHeader.get(REQUEST_ID_HEADER)) ?? newId();
+    context.responseHeader.set(REQUEST_ID_HEADER, requestId);
+    const timeoutMs = context.timeoutMs();
+    const unary = context.method.methodKind === "unary";
+    return openCall({
+      role: pipeline.role,
+      method: context.method,
+      requestId,
+      subject: proof?.subject ?? anonymous,
+      caller: proof?.caller,
+      deadline: unary || timeoutMs !== undefined ? deadlineOf(Date.now(), timeoutMs) : undefined,
+      parent: context.signal,
+      reasonOf: whyAborted,
+      log,
+      requestHeader: context.requestHeader,
+      responseHeader: context.responseHeader,
+    });
+  }
+
+  async function one(input: unknown, context: HandlerContext): Promise<never> {
+    const opened = await open(context).catch(rethrow);
+    try {
+      return (await pipeline.one(opened.call, readable(input))) as never;
+    } catch (error) {
+      return rethrow(error);
+    } finally {
+      opened.close();
+    }
+  }
+
+  async function* many(input: unknown, context: HandlerContext): AsyncIterable<never> {
+    const opened = await open(context).catch(rethrow);
+    try {
+      yield* pipeline.many(opened.call, readable(input)) as AsyncIterable<never>;
+    } catch (error) {
+      rethrow(error);
+    } finally {
+      opened.close();
+    }
+  }
+
+  for (const served of pipeline.services) {
+    for (const method of served.service.methods) {
+      if (!served.handler(method)) continue;
+      router.rpc(
+        method,
+        (method.methodKind === "unary" || method.methodKind === "client_streaming" ? one : many) as never,
+      );
+    }
+  }
+}
+
+/** The server aborts with the error to answer when it stops, the framework when the client's deadline has passed. */
+function whyAborted(reason: unknown): AppError {
+  if (reason instanceof AppError) return reason;
+  return reason instanceof ConnectError && reason.code === Code.DeadlineExceeded
+    ? errors.DEADLINE()
+    : errors.CANCELED();
+}
+
+function rethrow(error: unknown): never {
+  throw error instanceof AppError ? toConnectError(error) : error;
+}
+
+function isIterable(input: unknown): input is AsyncIterable<unknown> {
+  return typeof input === "object" && input !== null && Symbol.asyncIterator in input;
+}
+
+/** Requests of a stream, whose unreadable message fails with ours instead of the framework's error. */
+function readable(input: unknown): unknown {
+  return isIterable(input) ? readableEach(input) : input;
+}
+
+async function* readableEach(inputs: AsyncIterable<unknown>): AsyncIterable<unknown> {
+  try {
+    yield* inputs;
+  } catch (error) {
+    throw error instanceof ConnectError ? fromInboundError(error) : error;
+  }
+}

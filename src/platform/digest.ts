@@ -1,0 +1,44 @@
+import { createHash } from "node:crypto";
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { clearField, clone, toBinary, toJson } from "@bufbuild/protobuf";
+
+/**
+ * SHA-256 of what a request says, without the named fields (local names): equal for equal requests, whatever protocol
+ * brought them and in whatever order a map's entries came.
+ */
+export function requestDigest<D extends DescMessage>(
+  schema: D,
+  request: MessageShape<D>,
+  omit: readonly string[],
+): Buffer {
+  const rest = clone(schema, request);
+  for (const name of omit) {
+    const field = schema.field[name];
+    if (!field) throw new TypeError(`${schema.typeName} has no field ${name}`);
+    clearField(rest, field);
+  }
+  const bytes = hasMaps(schema) ? JSON.stringify(sorted(toJson(schema, rest))) : toBinary(schema, rest);
+  return createHash("sha256").update(schema.typeName).update("\0").update(bytes).digest();
+}
+
+const withMaps = new WeakMap<DescMessage, boolean>();
+
+function hasMaps(schema: DescMessage): boolean {
+  let answer = withMaps.get(schema);
+  if (answer === undefined) {
+    // Recursive messages end here; the answer for the outermost one is still right.
+    withMaps.set(schema, false);
+    answer = schema.fields.some(
+      (field) => field.fieldKind === "map" || (field.message !== undefined && hasMaps(field.message)),
+    );
+    withMaps.set(schema, answer);
+  }
+  return answer;
+}
+
+function sorted(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (typeof value !== "object" || value === null) return value;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  return Object.fromEntries(entries.map(([key, item]) => [key, sorted(item)]));
+}

@@ -1,0 +1,79 @@
+import type { DescMethod } from "@bufbuild/protobuf";
+import type { Call, Subject } from "./call.ts";
+import type { AppError } from "./errors.ts";
+import { errors } from "./errors.ts";
+import type { Logger } from "./logger.ts";
+
+export interface IncomingCall {
+  readonly role: string;
+  readonly method: DescMethod;
+  readonly requestId: string;
+  readonly subject: Subject;
+  readonly caller: string | undefined;
+  readonly deadline: number | undefined;
+  /** Aborts when the caller goes away or the process must end. */
+  readonly parent: AbortSignal | undefined;
+  /** What the parent's abort means to the caller; CANCELED where it does not say. */
+  readonly reasonOf?: (reason: unknown) => AppError;
+  readonly log: Logger;
+  readonly requestHeader: Headers;
+  readonly responseHeader: Headers;
+}
+
+/** A call together with the end of its life, which frees its timer. */
+export interface OpenCall {
+  readonly call: Call;
+  close(): void;
+}
+
+/** Opens a call. Its abort signal and the deadline's timer are made on first use. */
+export function openCall(incoming: IncomingCall): OpenCall {
+  const { parent, deadline, requestHeader, responseHeader } = incoming;
+  let controller: AbortController | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  const onParentAbort = () => {
+    controller?.abort(incoming.reasonOf?.(parent?.reason) ?? errors.CANCELED());
+  };
+
+  function signal(): AbortSignal {
+    if (controller) return controller.signal;
+    controller = new AbortController();
+    if (parent?.aborted) onParentAbort();
+    else parent?.addEventListener("abort", onParentAbort, { once: true });
+    if (deadline !== undefined) {
+      timer = setTimeout(() => controller?.abort(errors.DEADLINE()), Math.max(0, deadline - Date.now()));
+      timer.unref();
+    }
+    return controller.signal;
+  }
+
+  const { role, method, requestId, subject, caller } = incoming;
+  let log: Logger | undefined;
+  const call: Call = {
+    role,
+    method,
+    requestId,
+    subject,
+    caller,
+    deadline,
+    get signal() {
+      return signal();
+    },
+    get log() {
+      log ??= incoming.log.child({ role, requestId });
+      return log;
+    },
+    header: (name) => requestHeader.get(name) ?? undefined,
+    setHeader: (name, value) => {
+      responseHeader.set(name, value);
+    },
+  };
+
+  return {
+    call,
+    close() {
+      clearTimeout(timer);
+      parent?.removeEventListener("abort", onParentAbort);
+    },
+  };
+}

@@ -1,0 +1,153 @@
+import { createServer as createHttp1Server } from "node:http";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import { createServer as createHttp2Server } from "node:http2";
+import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
+
+/** Milliseconds where not said otherwise. */
+export interface PortLimits {
+  /** Streams that one HTTP/2 connection may have open. */
+  readonly maxConcurrentStreams: number;
+  /** How long a connection may say nothing at all. */
+  readonly silenceMs: number;
+  /** How long HTTP/1.1 headers may take. */
+  readonly headersMs: number;
+  /** How long an HTTP/1.1 request may take to arrive. */
+  readonly requestMs: number;
+  /** How long an unused connection is kept. */
+  readonly idleMs: number;
+}
+
+type OnRequest = (request: IncomingMessage, response: ServerResponse) => void;
+
+export interface OnePort {
+  /** Listens; Fastify calls `closeHttp2Sessions` before `close`. */
+  readonly server: Server & { closeHttp2Sessions(): void };
+  /** Asks every client to leave: calls that run are finished, what is idle or silent is closed. Still listens. */
+  drain(): void;
+  /** Cuts every connection. */
+  destroy(): void;
+}
+
+/**
+ * A server for HTTP/1.1 and h2c (with prior knowledge) on one cleartext port: the first bytes of a connection tell
+ * which. `Upgrade: h2c` is ignored, as RFC 9113 asks; nobody listens for upgrades, so node answers over HTTP/1.1.
+ */
+export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort {
+  const sockets = new Set<Socket>();
+  const undecided = new Set<Socket>();
+  const sessions = new Set<ServerHttp2Session>();
+  const responses = new Set<ServerResponse>();
+  let draining = false;
+
+  const http1 = createHttp1Server(
+    {
+      headersTimeout: limits.headersMs,
+      requestTimeout: limits.requestMs,
+      keepAliveTimeout: limits.idleMs,
+      connectionsCheckingInterval: 2_000,
+      // Finds clients that are gone without a word, on both protocols.
+      keepAlive: true,
+      keepAliveInitialDelay: 60_000,
+    },
+    (request, response) => {
+      responses.add(response);
+      response.once("close", () => {
+        responses.delete(response);
+        // Its connection is idle only after this event.
+        if (draining) setImmediate(() => http1.closeIdleConnections());
+      });
+      if (draining) response.setHeader("connection", "close");
+      onRequest(request, response);
+    },
+  );
+  const http2 = createHttp2Server(
+    {
+      settings: { maxConcurrentStreams: limits.maxConcurrentStreams },
+      // MB. The default of 10 refuses streams as soon as a few slow readers have a stream chunk each in the queue.
+      maxSessionMemory: 64,
+    },
+    // Fastify and Connect serve node's HTTP/2 compatibility objects like those of HTTP/1.1.
+    onRequest as unknown as (request: Http2ServerRequest, response: Http2ServerResponse) => void,
+  );
+  http2.on("session", (session) => {
+    sessions.add(session);
+    session.once("close", () => sessions.delete(session));
+    session.setTimeout(limits.idleMs, () => session.close());
+  });
+
+  // node's own listener would give every connection to the HTTP/1.1 parser.
+  const [giveToHttp1] = http1.listeners("connection");
+  http1.removeAllListeners("connection");
+  http1.on("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    undecided.add(socket);
+    sniff(socket, limits.silenceMs, (isHttp2) => {
+      undecided.delete(socket);
+      if (isHttp2 === undefined) socket.destroy();
+      else if (isHttp2) http2.emit("connection", socket);
+      else {
+        giveToHttp1?.call(http1, socket);
+        socket.resume();
+      }
+    });
+  });
+
+  function drain(): void {
+    draining = true;
+    // The first bytes of a new connection may be under way; a TCP probe would never send any.
+    setTimeout(() => {
+      for (const socket of undecided) socket.destroy();
+    }, 250).unref();
+    // GOAWAY with the last stream that is served, then the end as soon as all of them are done.
+    for (const session of sessions) session.close();
+    for (const response of responses) {
+      if (!response.headersSent) response.setHeader("connection", "close");
+    }
+    http1.closeIdleConnections();
+  }
+
+  return {
+    server: Object.assign(http1, { closeHttp2Sessions: drain }),
+    drain,
+    destroy() {
+      for (const session of sessions) session.destroy();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+
+/**
+ * Reads as much of a connection as tells the protocol, puts it back, and answers with the socket paused; undefined if
+ * it ended, failed or said nothing in time. The socket's handle stays as it is: the way of httpolyglot, to clear
+ * `isStreamBase`, takes node off its fast path (a quarter of the throughput); node's http2 reads what was put back
+ * since v12 (nodejs/node#35475).
+ */
+function sniff(socket: Socket, silenceMs: number, decide: (isHttp2: boolean | undefined) => void): void {
+  let head: Buffer = Buffer.alloc(0);
+  const timer = setTimeout(giveUp, silenceMs).unref();
+  socket.on("data", onData).once("end", giveUp).once("error", giveUp).once("close", giveUp);
+
+  function finish(isHttp2: boolean | undefined): void {
+    clearTimeout(timer);
+    socket.off("data", onData).off("end", giveUp).off("close", giveUp);
+    if (isHttp2 !== undefined) socket.off("error", giveUp);
+    decide(isHttp2);
+  }
+  function giveUp(): void {
+    finish(undefined);
+  }
+  function onData(chunk: Buffer): void {
+    head = head.length === 0 ? chunk : Buffer.concat([head, chunk]);
+    const known = Math.min(head.length, preface.length);
+    const isHttp2 = preface.compare(head, 0, known, 0, known) === 0;
+    // "P" may still become POST; "PRI " is no method.
+    if (isHttp2 && head.length < 4) return;
+    socket.pause();
+    socket.unshift(head);
+    finish(isHttp2);
+  }
+}

@@ -1,0 +1,130 @@
+import type { DescMessage, DescMethod, MessageShape } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
+import type { AnyStream, AnyUnary, Call, ServedService } from "./call.ts";
+import { errors } from "./errors.ts";
+import type { AppError } from "./errors.ts";
+import { checkAccess } from "./rules/access.ts";
+import { abortError, withinDeadline } from "./rules/deadline.ts";
+import { toAppError } from "./rules/errors.ts";
+import type { Traffic } from "./rules/observe.ts";
+import { logCall } from "./rules/observe.ts";
+import type { MessageCheck } from "./rules/validate.ts";
+import { createMessageCheck } from "./rules/validate.ts";
+
+type AnyMessage = MessageShape<DescMessage>;
+
+/**
+ * What every call of a role goes through, from a socket or from a role in the same process: observe, errors, access,
+ * validation, deadline, handler. Whatever it throws is an {@link AppError}.
+ */
+export interface Pipeline {
+  readonly role: string;
+  readonly services: readonly ServedService[];
+  /** Unary and client-streaming methods; `input` is the request or the requests. */
+  one(call: Call, input: unknown): Promise<AnyMessage>;
+  /** Server and bidirectional streaming methods; `input` is the request or the requests. */
+  many(call: Call, input: unknown): AsyncIterable<AnyMessage>;
+}
+
+export function createPipeline(role: string, services: readonly ServedService[]): Pipeline {
+  const check = createMessageCheck();
+  const byType = new Map(services.map((served) => [served.service.typeName, served]));
+
+  function handlerOf(method: DescMethod): unknown {
+    const handler = byType.get(method.parent.typeName)?.handler(method);
+    if (!handler) throw errors.UNSUPPORTED_METHOD();
+    return handler;
+  }
+
+  return {
+    role,
+    services,
+
+    async one(call, input) {
+      const startedAt = performance.now();
+      const traffic = streamsUp(call.method) ? { received: 0, sent: 0 } : undefined;
+      let failure: AppError | undefined;
+      try {
+        const handler = handlerOf(call.method) as AnyUnary;
+        const request = checked(check, call, input, traffic);
+        return create(call.method.output, await withinDeadline(call, () => handler(request, call)));
+      } catch (error) {
+        failure = toAppError(error, call);
+        throw failure;
+      } finally {
+        logCall(call, startedAt, failure, traffic);
+      }
+    },
+
+    async *many(call, input) {
+      const startedAt = performance.now();
+      const traffic = { received: 0, sent: 0 };
+      let failure: AppError | undefined;
+      let finished = false;
+      try {
+        const handler = handlerOf(call.method) as AnyStream;
+        const request = checked(check, call, input, traffic);
+        for await (const response of untilAborted(call, handler(request, call))) {
+          traffic.sent += 1;
+          yield create(call.method.output, response);
+        }
+        finished = true;
+      } catch (error) {
+        failure = toAppError(error, call);
+        throw failure;
+      } finally {
+        // Neither finished nor failed: the reader went away and closed the iteration.
+        if (!finished && !failure) failure = errors.CANCELED();
+        logCall(call, startedAt, failure, traffic);
+      }
+    },
+  };
+}
+
+function streamsUp(method: DescMethod): boolean {
+  return method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming";
+}
+
+/** Access before validation: who may not call learns nothing about the request. */
+function checked(check: MessageCheck, call: Call, input: unknown, traffic: Traffic | undefined): unknown {
+  checkAccess(call);
+  if (!streamsUp(call.method)) {
+    check(call.method.input, input as AnyMessage);
+    return input;
+  }
+  return checkedEach(check, call, input as AsyncIterable<AnyMessage>, traffic);
+}
+
+async function* checkedEach(
+  check: MessageCheck,
+  call: Call,
+  inputs: AsyncIterable<AnyMessage>,
+  traffic: Traffic | undefined,
+): AsyncIterable<AnyMessage> {
+  for await (const input of inputs) {
+    if (traffic) traffic.received += 1;
+    check(call.method.input, input);
+    yield input;
+  }
+}
+
+/** Passes a stream on until the call is aborted, also while its producer waits for something else. */
+async function* untilAborted<T>(call: Call, source: AsyncIterable<T>): AsyncIterable<T> {
+  const iterator = source[Symbol.asyncIterator]();
+  let ended = false;
+  try {
+    for (;;) {
+      const next = await withinDeadline(call, () => iterator.next());
+      if (next.done) {
+        ended = true;
+        return;
+      }
+      yield next.value;
+    }
+  } catch (error) {
+    throw call.signal.aborted ? abortError(call) : error;
+  } finally {
+    // Not awaited: a producer that is suspended in an await returns only once that settles.
+    if (!ended) void Promise.resolve(iterator.return?.()).catch(() => undefined);
+  }
+}

@@ -1,0 +1,162 @@
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { newId } from "./id.ts";
+import type { Logger } from "./logger.ts";
+
+/** An HTTP request of a raw route: bytes and the headers that the route lists, untouched. */
+export interface RawRequest {
+  readonly method: string;
+  /** The path below `/-/<role>`, with its leading slash. */
+  readonly path: string;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: URLSearchParams;
+  /** Only those that the route lists, by lower-case name. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+  readonly requestId: string;
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+
+export interface RawResponse {
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Uint8Array;
+}
+
+/**
+ * A plain HTTP route that a role must own: a webhook, a page. It is reached at `/-/<role><path>`, at the role's own
+ * port and through the gateway alike.
+ */
+export interface RawRoute {
+  readonly method: "GET" | "POST";
+  /** Below `/-/<role>`, for example `/webhooks/:provider`. */
+  readonly path: string;
+  /** The largest body, in bytes. */
+  readonly maxBytes: number;
+  /** The request headers that the handler gets, in lower case. */
+  readonly headers?: readonly string[];
+  /** Raw routes prove their callers themselves, by a signature or a token in the address. */
+  readonly access: "public";
+  handle(request: RawRequest): Promise<RawResponse>;
+}
+
+/** The largest body that the gateway passes on, in bytes; a route's own limit may be lower. */
+const maxForwardedBytes = 1024 * 1024;
+
+/** Serves a role's raw routes in this process. */
+export function mountRawRoutes(app: FastifyInstance, role: string, routes: readonly RawRoute[], log: Logger): void {
+  if (routes.length === 0) return;
+  void app.register(async (scope) => {
+    acceptBytes(scope);
+    for (const route of routes) {
+      scope.route({
+        method: route.method,
+        url: `/-/${role}${route.path}`,
+        bodyLimit: route.maxBytes,
+        handler: async (request, reply) => {
+          const startedAt = performance.now();
+          const requestId = newId();
+          const callLog = log.child({ role, requestId });
+          const aborted = abortedWith(request);
+          let status = 500;
+          try {
+            const answer = await route.handle({
+              method: request.method,
+              path: new URL(request.url, "http://host").pathname.slice(`/-/${role}`.length),
+              params: request.params as Readonly<Record<string, string>>,
+              query: new URL(request.url, "http://host").searchParams,
+              headers: listed(request, route.headers ?? []),
+              body: Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0),
+              requestId,
+              signal: aborted,
+              log: callLog,
+            });
+            status = answer.status;
+            return await reply
+              .code(status)
+              .headers({ ...answer.headers, "x-request-id": requestId })
+              .send(answer.body);
+          } catch (error) {
+            callLog.error({ err: error }, "unexpected error");
+            return await reply.code(500).send({ code: "internal", reason: "INTERNAL", requestId });
+          } finally {
+            const ms = Math.round((performance.now() - startedAt) * 10) / 10;
+            callLog.info({ method: `${route.method} /-/${role}${route.path}`, status, ms }, "http");
+          }
+        },
+      });
+    }
+  });
+}
+
+/** Passes everything below `/-/<role>/` on to a role elsewhere: bytes and headers, untouched. */
+export function mountForwardedRoutes(app: FastifyInstance, role: string, to: URL, log: Logger): void {
+  void app.register(async (scope) => {
+    acceptBytes(scope);
+    scope.route({
+      method: ["GET", "POST"],
+      url: `/-/${role}/*`,
+      bodyLimit: maxForwardedBytes,
+      handler: async (request, reply) => {
+        try {
+          const answer = await fetch(new URL(request.url, to), {
+            method: request.method,
+            headers: endToEnd(Object.entries(request.headers).filter(([name]) => !name.startsWith("x-commerce-"))),
+            signal: abortedWith(request),
+            redirect: "manual",
+            ...(request.method === "POST" && { body: Buffer.isBuffer(request.body) ? request.body : "" }),
+          });
+          const body = Buffer.from(await answer.arrayBuffer());
+          return await reply
+            .code(answer.status)
+            .headers(endToEnd([...answer.headers]))
+            .send(body);
+        } catch (error) {
+          log.warn({ role, err: error }, "a raw route's role does not answer");
+          return reply.code(503).header("retry-after", "1").send({ code: "unavailable", reason: "PEER_DOWN" });
+        }
+      },
+    });
+  });
+}
+
+/** Bodies of any type as the bytes that came. */
+function acceptBytes(scope: FastifyInstance): void {
+  scope.removeAllContentTypeParsers();
+  scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => {
+    done(null, body);
+  });
+}
+
+function abortedWith(request: FastifyRequest): AbortSignal {
+  const controller = new AbortController();
+  request.raw.once("close", () => {
+    if (!request.raw.readableEnded || request.raw.errored) controller.abort();
+  });
+  return controller.signal;
+}
+
+function listed(request: FastifyRequest, names: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const value = request.headers[name];
+      return value === undefined ? [] : [[name, Array.isArray(value) ? value.join(", ") : value]];
+    }),
+  );
+}
+
+/** What belongs to one connection, or to the length of a body that fetch has decoded. */
+const hopByHop = new Set(
+  "connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host content-length content-encoding accept-encoding".split(
+    " ",
+  ),
+);
+
+function endToEnd(headers: readonly (readonly [string, string | string[] | undefined])[]): Record<string, string> {
+  return Object.fromEntries(
+    headers.flatMap(([name, value]) => {
+      if (value === undefined || name.startsWith(":") || hopByHop.has(name)) return [];
+      return [[name, Array.isArray(value) ? value.join(", ") : value] as const];
+    }),
+  );
+}

@@ -1,0 +1,68 @@
+import type { DescService } from "@bufbuild/protobuf";
+import type { Kysely } from "kysely";
+import type { ServedService } from "./call.ts";
+import type { Peers } from "./clients/clients.ts";
+import type { Clock } from "./clock.ts";
+import type { ConfigOf, ConfigSpec } from "./config.ts";
+import type { Logger } from "./logger.ts";
+import type { Notifications } from "./notifications.ts";
+import type { PageTokens } from "./page.ts";
+import type { RawRoute } from "./raw-routes.ts";
+
+/** One line of the registry: what is known of a role without loading its code. */
+export interface RoleEntry {
+  /** The port it listens on where nothing else is configured. */
+  readonly port: number;
+  /** What it serves. The gateway exposes it, less what is INTERNAL. */
+  readonly services: readonly DescService[];
+  /** Whether it owns a database `<role>db`. */
+  readonly database: boolean;
+  /** Clients outside come in here: strict about unknown fields, deaf to the assertions of roles. */
+  readonly edge?: boolean;
+  /** Prefix of its `_HOST` and `_PORT` aliases in the environment; `<ROLE>SERVICE` where it is left out. */
+  readonly alias?: string;
+  /** Its code; loaded only where the role runs. */
+  readonly load: () => Promise<{ readonly default: RoleDefinition }>;
+}
+
+export type Registry = Readonly<Record<string, RoleEntry>>;
+
+/** What a role is started with. No role knows whether its peers run in the same process. */
+export interface RoleContext<C extends ConfigSpec = ConfigSpec> {
+  readonly name: string;
+  readonly config: ConfigOf<C>;
+  /** The role's database; its tables' types are the role's own. */
+  database<Tables>(): Kysely<Tables>;
+  /** Notifications of one channel of the role's database. */
+  listen(channel: string): Notifications;
+  readonly peers: Peers;
+  readonly pages: PageTokens;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** The other roles of this installation, by name. */
+  readonly others: Readonly<Record<string, Pick<RoleEntry, "services">>>;
+  /** Aborts when the process begins to stop: streams that would wait for ever end then. */
+  readonly stopping: AbortSignal;
+}
+
+/** A role that runs. */
+export interface RunningRole {
+  readonly services: readonly ServedService[];
+  readonly routes?: readonly RawRoute[];
+  /** Fills an empty database with samples; only called on the embedded Postgres. */
+  addSamples?(): Promise<void>;
+  /** Ends what the role runs by itself; calls are done by then. */
+  close?(): Promise<void>;
+}
+
+export interface RoleDefinition<C extends ConfigSpec = ConfigSpec> {
+  /** The configuration keys of this role beside those of the platform. */
+  readonly config: C;
+  start(context: RoleContext<C>): Promise<RunningRole> | RunningRole;
+}
+
+/** Types a role's definition by its configuration keys. */
+export function defineRole<const C extends ConfigSpec>(definition: RoleDefinition<C>): RoleDefinition {
+  // The context is made from this very definition's keys.
+  return definition as unknown as RoleDefinition;
+}

@@ -1,0 +1,200 @@
+import { constants } from "node:http2";
+import type { Http2ServerRequest } from "node:http2";
+import type { AddressInfo } from "node:net";
+import type { DescMethod, DescService } from "@bufbuild/protobuf";
+import type { ConnectRouter } from "@connectrpc/connect";
+import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
+import { compressionGzip } from "@connectrpc/connect-node";
+import type { FastifyInstance, FastifyRequest } from "fastify";
+import { fastify } from "fastify";
+import { Health } from "#gen/grpc/health/v1/health_pb.ts";
+import type { HttpAnswer, RpcHandler } from "./edge.ts";
+import { refuse, refuseUnknownPath, refuseUnservable } from "./edge.ts";
+import { mendErrors } from "./edge-mend.ts";
+import { AppError, errors } from "./errors.ts";
+import type { Readiness } from "./health.ts";
+import { createHealthState, healthRoutes, healthService } from "./health.ts";
+import type { Logger } from "./logger.ts";
+import type { PortLimits } from "./one-port.ts";
+import { createOnePort } from "./one-port.ts";
+import { reflectionRoutes, reflectionServices } from "./reflection.ts";
+import { wireRegistry } from "./wire.ts";
+
+export type { Readiness } from "./health.ts";
+
+export interface Limits extends PortLimits {
+  /** Bytes of a message that is received, on the wire and inflated. */
+  readonly messageBytes: number;
+}
+
+/** The frameworks' own would let one client take the whole process. */
+export const defaultLimits: Limits = {
+  messageBytes: 1_048_576,
+  maxConcurrentStreams: 100,
+  silenceMs: 10_000,
+  headersMs: 10_000,
+  requestMs: 60_000,
+  // Longer than a load balancer's, so that it is never ours to close a connection that is just being used.
+  idleMs: 75_000,
+};
+
+export interface ServerOptions {
+  readonly role: string;
+  readonly log: Logger;
+  /** What `routes` serves; health and reflection are added to it. */
+  readonly services: readonly DescService[];
+  /** Mounts the services. Their handlers throw nothing but what comes from an AppError. */
+  readonly routes: (router: ConnectRouter) => void;
+  /** Must not ask peers. */
+  readonly readiness: () => Promise<Readiness>;
+  /** Whether an unknown JSON field is refused: at the edge, so that a misspelt or invented one is not silently lost. */
+  readonly strictJson?: boolean;
+  /** Methods that reflection does not show. */
+  readonly hide?: (method: DescMethod) => boolean;
+  /** Plain HTTP routes and hooks of the role. */
+  readonly http?: (app: FastifyInstance) => void | Promise<void>;
+  readonly limits?: Partial<Limits>;
+}
+
+export interface Server {
+  /** Port 0 takes any. */
+  listen(host: string, port: number): Promise<{ readonly port: number }>;
+  /** Not ready any more: clients are asked to leave, but served as long as they come. */
+  drain(): void;
+  /**
+   * Drains, takes no new connection, and resolves when all are closed: at the latest after `graceMs`. Shortly before,
+   * the calls that still run are aborted, so that they can say so.
+   */
+  close(graceMs: number): Promise<void>;
+  readonly app: FastifyInstance;
+}
+
+/** One role's port: gRPC, gRPC-Web and Connect, over HTTP/1.1 and h2c; health, reflection; the role's plain routes. */
+export async function createServer(options: ServerOptions): Promise<Server> {
+  const { log } = options;
+  const limits = { ...defaultLimits, ...options.limits };
+  const health = createHealthState(options.readiness, log);
+  const stopping = new AbortController();
+  const onePort = createOnePort((request, response) => app.routing(request, response), limits);
+  const app = fastify({
+    serverFactory: () => onePort.server,
+    logger: false,
+    forceCloseConnections: "idle",
+    return503OnClosing: false,
+    bodyLimit: limits.messageBytes,
+    frameworkErrors: (error, request, reply) => answerHttpError(error, request as FastifyRequest, reply as never),
+  });
+
+  function answerHttpError(error: unknown, request: FastifyRequest, reply: Parameters<typeof refuse>[1]): void {
+    const [refusal, http] = httpErrorOf(error);
+    if (refusal.kind === "internal") log.error({ err: error, path: pathOf(request) }, "unexpected error");
+    else logRefusal(refusal, pathOf(request));
+    refuse(request, reply, refusal, http);
+  }
+  function logRefusal(error: AppError, path: string): void {
+    const { kind, reason, message } = error;
+    if (kind === "internal") log.error({ err: error.details.cause ?? error, path }, "unexpected error");
+    else log.info({ path, code: kind, reason, message }, "refused");
+  }
+
+  app.setErrorHandler(answerHttpError);
+  healthRoutes(app, health);
+  await options.http?.(app);
+  // Not a handler: that would run only once the body is parsed.
+  app.addHook("onRequest", (request, reply, done) => {
+    if (request.is404) logRefusal(refuseUnknownPath(request, reply), pathOf(request));
+    else done();
+  });
+
+  const handlers = new Map<string, RpcHandler>();
+  await app.register(async (scope) => {
+    scope.addHook("onRequest", (request, reply, done) => {
+      const handler = handlers.get(pathOf(request));
+      const refused = handler && refuseUnservable(handler, request, reply);
+      if (refused) return logRefusal(refused, pathOf(request));
+      if (handler) limitBody(handler.method, request, limits.requestMs);
+      done();
+    });
+    await scope.register(fastifyConnectPlugin, {
+      routes(router) {
+        const services = [...options.services, Health, ...reflectionServices];
+        options.routes(router);
+        healthService(router, options.services, health);
+        reflectionRoutes(router, services, options.hide ?? (() => false));
+        for (const [index, handler] of router.handlers.entries()) {
+          handlers.set(handler.requestPath, handler);
+          router.handlers[index] = mendErrors(handler, {
+            onRefused: (error) => logRefusal(error, handler.requestPath),
+            onFailed: (err) => log.warn({ err, path: handler.requestPath }, "response not written"),
+          });
+        }
+      },
+      readMaxBytes: limits.messageBytes,
+      // What a timer can hold; a longer one would fire at once. The deadline rule shortens it.
+      maxTimeoutMs: 2 ** 31 - 1,
+      acceptCompression: [compressionGzip],
+      jsonOptions: jsonOptions(options.strictJson ?? false),
+      shutdownSignal: stopping.signal,
+    });
+  });
+  await app.ready();
+
+  function drain(): void {
+    health.drain();
+    onePort.drain();
+  }
+
+  async function shutDown(graceMs: number): Promise<void> {
+    drain();
+    const abort = () => stopping.abort(errors.OVERLOADED({ message: "The server is stopping.", retryAfterMs: 1_000 }));
+    const timers = [setTimeout(abort, graceMs * 0.9).unref(), setTimeout(() => onePort.destroy(), graceMs).unref()];
+    await app.close();
+    for (const timer of timers) clearTimeout(timer);
+    abort();
+  }
+
+  let closed: Promise<void> | undefined;
+  return {
+    app,
+    drain,
+    close: (graceMs) => (closed ??= shutDown(graceMs)),
+    async listen(host, port) {
+      await app.listen({ host, port });
+      return { port: (app.server.address() as AddressInfo).port };
+    },
+  };
+}
+
+function pathOf(request: FastifyRequest): string {
+  return request.url.replace(/\?.*/s, "");
+}
+
+/** connect-es hands these on to its JSON serialization, which also takes a decoder: its own lets broken UTF-8 pass. */
+function jsonOptions(strict: boolean) {
+  return {
+    ignoreUnknownFields: !strict,
+    registry: wireRegistry,
+    textDecoder: new TextDecoder("utf-8", { fatal: true }),
+  };
+}
+
+/** node bounds the arrival of a request over HTTP/1.1 only. A stream upwards has limits of its own. */
+function limitBody(method: DescMethod, request: FastifyRequest, ms: number): void {
+  if (request.raw.httpVersionMajor !== 2) return;
+  if (method.methodKind !== "unary" && method.methodKind !== "server_streaming") return;
+  const { stream } = request.raw as unknown as Http2ServerRequest;
+  const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), ms).unref();
+  const stop = () => clearTimeout(timer);
+  request.raw.once("end", stop).once("close", stop);
+}
+
+/** Errors of the role's plain routes, and those that Fastify itself throws, which have a status. */
+function httpErrorOf(error: unknown): [AppError, HttpAnswer?] {
+  if (error instanceof AppError) return [error];
+  const status = error instanceof Error && "statusCode" in error ? Number(error.statusCode) : 500;
+  if (status === 413) return [errors.MESSAGE_TOO_LARGE({ cause: error }), { status }];
+  if (status === 415)
+    return [errors.UNSUPPORTED_METHOD({ message: "This content type is not served here." }), { status }];
+  if (status >= 400 && status < 500) return [errors.MALFORMED_MESSAGE({ cause: error }), { status }];
+  return [errors.INTERNAL({ cause: error })];
+}

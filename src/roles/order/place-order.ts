@@ -1,0 +1,142 @@
+import type { Kysely } from "kysely";
+import type { Call } from "../../platform/call.ts";
+import type { Clock } from "../../platform/clock.ts";
+import { isConnectionLost } from "../../platform/database-errors.ts";
+import { newId } from "../../platform/id.ts";
+import type { Claim } from "../../platform/idempotency.ts";
+import { inProgress } from "../../platform/idempotency.ts";
+import type { Money } from "../../platform/money.ts";
+import { orderErrors } from "./errors.ts";
+import type { Address, Order } from "./order.ts";
+import { noReason } from "./order.ts";
+import type { Offer, OrderPeers } from "./peers.ts";
+import type { Line } from "./pricing.ts";
+import { priceOrder } from "./pricing.ts";
+import type { OrderTables } from "./schema.ts";
+import { findOrder, insertOrder } from "./store.ts";
+import type { TaxTable } from "./tax.ts";
+import { taxRate } from "./tax.ts";
+
+/** What a buyer asks for, checked. */
+export interface OrderDraft {
+  readonly userId: string;
+  readonly items: readonly { readonly sku: string; readonly quantity: number }[];
+  readonly paymentMethodToken: string | undefined;
+  readonly shippingAddress: Address | undefined;
+  readonly billingAddress: Address | undefined;
+  readonly expectedTotal: Money | undefined;
+}
+
+export interface PlaceOrderContext {
+  readonly db: Kysely<OrderTables>;
+  readonly peers: OrderPeers;
+  readonly taxes: TaxTable;
+  readonly clock: Clock;
+}
+
+/**
+ * Prices an order from the catalogue and records it. Undefined where the idempotency key is taken: then nothing was
+ * recorded, and the key's row has the answer.
+ *
+ * @param respond the answer that a replay gets, in bytes.
+ * @throws AppError SKU_UNAVAILABLE, USER_UNAVAILABLE, MIXED_CURRENCY, PRICE_CHANGED, AMOUNT_TOO_LARGE: nothing is
+ * recorded then.
+ */
+export async function placeOrder(
+  context: PlaceOrderContext,
+  call: Call,
+  draft: OrderDraft,
+  claim: Claim | undefined,
+  respond: (order: Order) => Buffer,
+): Promise<Order | undefined> {
+  const { db, peers } = context;
+  const skus = draft.items.map(({ sku }) => sku);
+  const [buyer, offers] = await Promise.all([peers.findBuyer(call, draft.userId), peers.findOffers(call, skus)]);
+  if (!buyer?.active) throw userUnavailable(draft.userId);
+  const order = priced(context, draft, offersOf(skus, offers));
+  const claimed = claim && { claim, response: respond(order) };
+  try {
+    return (await insertOrder(db, order, claimed)) ? order : undefined;
+  } catch (error) {
+    if (!isConnectionLost(error)) return inProgress(error);
+    // The statement may have been committed before the connection broke: its id is ours alone, so reading tells.
+    const recorded = await findOrder(db, order.id).catch(() => undefined);
+    if (recorded) return recorded;
+    throw error;
+  }
+}
+
+function userUnavailable(userId: string): Error {
+  const description = "There is no such user, or it is deactivated.";
+  return orderErrors.USER_UNAVAILABLE({
+    metadata: { user_id: userId },
+    preconditions: [{ type: "USER_UNAVAILABLE", subject: userId, description }],
+  });
+}
+
+function offersOf(skus: readonly string[], offers: ReadonlyMap<string, Offer>): Offer[] {
+  const missing = new Set(skus.filter((sku) => !offers.has(sku)));
+  if (missing.size > 0) {
+    throw orderErrors.SKU_UNAVAILABLE({
+      metadata: { skus: [...missing].join(",") },
+      preconditions: [...missing].map((sku) => ({
+        type: "SKU_UNAVAILABLE",
+        subject: sku,
+        description: "There is no such SKU on sale.",
+      })),
+    });
+  }
+  return skus.flatMap((sku) => offers.get(sku) ?? []);
+}
+
+function priced({ taxes, clock }: PlaceOrderContext, draft: OrderDraft, offers: readonly Offer[]): Order {
+  const currencies = [...new Set(offers.map(({ price }) => price.currency))];
+  const currency = currencies[0] ?? "";
+  if (currencies.length > 1) {
+    throw orderErrors.MIXED_CURRENCY({
+      metadata: { currencies: currencies.join(",") },
+      preconditions: currencies.map((code) => ({
+        type: "MIXED_CURRENCY",
+        subject: code,
+        description: `An order has one currency; these items have ${currencies.join(" and ")}.`,
+      })),
+    });
+  }
+  const lines = offers.map(({ sku, productId, title, options, price, taxCategory }, index): Line => {
+    const quantity = draft.items[index]?.quantity ?? 0;
+    return { number: index + 1, sku, productId, title, options, unitMinor: price.minor, quantity, taxCategory };
+  });
+  const country = draft.shippingAddress?.countryCode ?? taxes.country;
+  const price = priceOrder(lines, [], {
+    inclusive: taxes.inclusive,
+    rateOf: (category) => taxRate(taxes, country, category),
+  });
+  checkExpected(draft.expectedTotal, { currency, minor: price.totalMinor });
+  const now = clock.now();
+  return {
+    id: newId(),
+    userId: draft.userId,
+    state: "PENDING",
+    why: noReason,
+    currency,
+    ...price,
+    paymentMethodToken: draft.paymentMethodToken,
+    shippingAddress: draft.shippingAddress,
+    billingAddress: draft.billingAddress ?? draft.shippingAddress,
+    nextAction: undefined,
+    expiresAt: undefined,
+    version: 1,
+    createdAt: now,
+    updatedAt: now,
+  };
+}
+
+function checkExpected(expected: Money | undefined, total: Money): void {
+  if (!expected || (expected.currency === total.currency && expected.minor === total.minor)) return;
+  const totals = { total_minor: String(total.minor), currency_code: total.currency };
+  throw orderErrors.PRICE_CHANGED({
+    message: `The total is ${String(total.minor)} ${total.currency} (minor units), not the expected one.`,
+    metadata: totals,
+    preconditions: [{ type: "PRICE_CHANGED", subject: "expected_total", description: "The total has changed." }],
+  });
+}

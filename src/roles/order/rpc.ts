@@ -1,0 +1,278 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { Address as AddressMessage } from "#gen/commerce/common/v1/address_pb.ts";
+import type { AddressSchema } from "#gen/commerce/common/v1/address_pb.ts";
+import type {
+  BatchCreateOrdersResult,
+  CreateOrderRequest,
+  CreateOrderResponse,
+  OrderEventSchema,
+  OrderService,
+} from "#gen/commerce/order/v1/order_pb.ts";
+import {
+  AdjustmentKind,
+  CancelOrderRequestSchema,
+  CancelOrderResponseSchema,
+  CreateOrderRequestSchema,
+  CreateOrderResponseSchema,
+  ListOrdersRequestSchema,
+  OrderSchema,
+  OrderState,
+  WaitFor,
+} from "#gen/commerce/order/v1/order_pb.ts";
+import type { Call, Handlers } from "../../platform/call.ts";
+import { invalidRequest } from "../../platform/errors.ts";
+import type { Outcome } from "../../platform/idempotency.ts";
+import { claimOf, createCoalescer, createOnce, findReplay } from "../../platform/idempotency.ts";
+import { moneyToProto, parseMoney } from "../../platform/money.ts";
+import type { PageTokens } from "../../platform/page.ts";
+import { toAppError } from "../../platform/rules/errors.ts";
+import { createMessageCheck } from "../../platform/rules/validate.ts";
+import { mapConcurrently } from "../../platform/streams.ts";
+import { toStatus } from "../../platform/wire.ts";
+import { cancelOrder } from "./cancel-order.ts";
+import type { Address, Order, OrderEvent } from "./order.ts";
+import type { OrderDraft, PlaceOrderContext } from "./place-order.ts";
+import { placeOrder } from "./place-order.ts";
+import { getOrder, listEvents, listOrders } from "./store.ts";
+import type { WatchContext } from "./watch-order.ts";
+import { waitUntilSettled, watchOrder } from "./watch-order.ts";
+
+/** Orders of one stream or batch that are at work at the same time. */
+const CONCURRENT_ORDERS = 32;
+
+type OrderInit = MessageInitShape<typeof OrderSchema>;
+
+export interface OrderRpcContext extends PlaceOrderContext, WatchContext {
+  readonly pages: PageTokens;
+}
+
+export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService> {
+  const { db, clock, pages } = context;
+  const check = createMessageCheck();
+  const coalesce = createCoalescer();
+  const once = createOnce(db);
+
+  /** Records the order of a request, once per idempotency key. */
+  function record(request: CreateOrderRequest, call: Call): Promise<Outcome<CreateOrderResponse>> {
+    const draft = parseDraft(request, call);
+    // One space of keys for the three ways to create an order: an order of a broken stream may be sent again alone.
+    const claim = claimOf(call, CreateOrderRequestSchema, request, {
+      method: "CreateOrder",
+      scope: draft.userId,
+      omit: ["waitFor"],
+    });
+    return coalesce(claim, async () => {
+      try {
+        const order = await placeOrder(context, call, draft, claim, (recorded) =>
+          Buffer.from(toBinary(CreateOrderResponseSchema, respond(recorded))),
+        );
+        if (order) return { result: respond(order), replayed: false };
+      } catch (error) {
+        // Prices and peers change; what was answered first stays.
+        const replay = claim && (await findReplay(db, claim, CreateOrderResponseSchema));
+        if (replay) return { result: replay, replayed: true };
+        throw error;
+      }
+      const replay = claim && (await findReplay(db, claim, CreateOrderResponseSchema));
+      if (!replay) throw new Error("an order was neither recorded nor was its key taken");
+      return { result: replay, replayed: true };
+    });
+  }
+
+  /** What became of one order of many. */
+  async function resultOf(request: CreateOrderRequest, call: Call, precheck?: () => void): Promise<OrderResult> {
+    try {
+      check(CreateOrderRequestSchema, request);
+      precheck?.();
+      const { result } = await record(request, call);
+      return { case: "order", value: result.order ?? create(OrderSchema) };
+    } catch (error) {
+      return { case: "error", value: toStatus(toAppError(error, call)) };
+    }
+  }
+
+  return {
+    async createOrder(request, call) {
+      const { result, replayed } = await record(request, call);
+      if (replayed) call.setHeader("idempotent-replayed", "true");
+      if (request.waitFor !== WaitFor.SETTLED || !result.order) return result;
+      return { order: toProto(await waitUntilSettled(context, call, result.order.id)) };
+    },
+
+    async *createOrders(requests, call) {
+      const keys = new Map<number, string>();
+      yield* mapConcurrently(
+        requests,
+        CONCURRENT_ORDERS,
+        async ({ sequence, order = create(CreateOrderRequestSchema) }) => {
+          const precheck = () => {
+            checkStreamed(keys, sequence, order.idempotencyKey);
+          };
+          return { sequence, result: await resultOf(order, call, precheck) };
+        },
+      );
+    },
+
+    async batchCreateOrders({ orders }, call) {
+      const results: BatchResult[] = [];
+      const numbered = orders.map((order, sequence) => ({ order, sequence }));
+      const work = mapConcurrently(fromArray(numbered), CONCURRENT_ORDERS, async ({ order, sequence }) => ({
+        sequence,
+        result: await resultOf(order, call),
+      }));
+      for await (const result of work) results[result.sequence] = result;
+      return { results };
+    },
+
+    async getOrder({ id }) {
+      return { order: toProto(await getOrder(db, id)) };
+    },
+
+    async listOrders(request, call) {
+      const page = pages.open({
+        call,
+        schema: ListOrdersRequestSchema,
+        request,
+        token: request.pageToken,
+        tokenField: "page_token",
+        size: request.pageSize,
+        omit: ["pageToken", "pageSize"],
+      });
+      const filter = {
+        userId: ownerOf(request.userId, call),
+        states: request.states.flatMap((state) => stateNames.get(state) ?? []),
+        createdSince: request.createdSince && timestampDate(request.createdSince),
+        createdBefore: request.createdBefore && timestampDate(request.createdBefore),
+      };
+      // One more than the page tells whether there is another.
+      const orders = await listOrders(db, filter, page.after?.[0], page.size + 1);
+      const shown = orders.slice(0, page.size);
+      const last = shown.at(-1);
+      const more = last && orders.length > page.size;
+      return { orders: shown.map(toProto), nextPageToken: more ? page.tokenAfter([last.id]) : "" };
+    },
+
+    async cancelOrder(request, call) {
+      const claim = claimOf(call, CancelOrderRequestSchema, request);
+      const { result, replayed } = await once(claim, CancelOrderResponseSchema, async (trx) => {
+        const order = await cancelOrder(trx, request.id, request.expectedVersion, clock.now());
+        return create(CancelOrderResponseSchema, { order: toProto(order) });
+      });
+      if (replayed) call.setHeader("idempotent-replayed", "true");
+      return result;
+    },
+
+    async listOrderEvents({ id }) {
+      await getOrder(db, id);
+      return { events: (await listEvents(db, id, 0n)).map(eventToProto) };
+    },
+
+    async *watchOrder({ id, afterPosition }, call) {
+      for await (const event of watchOrder(context, call, id, afterPosition)) yield { event: eventToProto(event) };
+    },
+  };
+}
+
+type OrderResult = BatchResult["result"];
+type BatchResult = Pick<BatchCreateOrdersResult, "sequence" | "result">;
+
+async function* fromArray<T>(items: readonly T[]): AsyncIterable<T> {
+  yield* items;
+}
+
+/** What a stream asks of its messages beyond what their order says. */
+function checkStreamed(keys: Map<number, string>, sequence: number, key: string): void {
+  if (key === "")
+    throw invalidRequest({ field: "idempotency_key", description: "is required for each order of a stream" });
+  const known = keys.get(sequence);
+  if (known !== undefined && known !== key) {
+    throw invalidRequest({ field: "sequence", description: "was used in this stream with another idempotency key" });
+  }
+  keys.set(sequence, key);
+}
+
+function respond(order: Order): CreateOrderResponse {
+  return create(CreateOrderResponseSchema, { order: toProto(order) });
+}
+
+/** Whose orders a request is about: the named user's, or the caller's own. */
+function ownerOf(userId: string, call: Call): string {
+  if (userId !== "") return userId.toLowerCase();
+  if (call.subject.kind === "user") return call.subject.id;
+  throw invalidRequest({ field: "user_id", description: "is required of a caller who is not logged in" });
+}
+
+function parseDraft(request: CreateOrderRequest, call: Call): OrderDraft {
+  return {
+    userId: ownerOf(request.userId, call),
+    items: request.items.map(({ sku, quantity }) => ({ sku, quantity })),
+    paymentMethodToken: request.paymentMethodToken === "" ? undefined : request.paymentMethodToken,
+    shippingAddress: request.shippingAddress && parseAddress(request.shippingAddress),
+    billingAddress: request.billingAddress && parseAddress(request.billingAddress),
+    expectedTotal: request.expectedTotal && parseMoney(request.expectedTotal, "expected_total", 0n),
+  };
+}
+
+function parseAddress({ $typeName: _type, $unknown: _unknown, ...address }: AddressMessage): Address {
+  return address;
+}
+
+const stateNames: ReadonlyMap<number, Order["state"]> = new Map(
+  (["PENDING", "AWAITING_PAYMENT", "CONFIRMED", "FULFILLED", "DELIVERED", "REJECTED", "CANCELLED"] as const).map(
+    (name) => [OrderState[name], name],
+  ),
+);
+
+function toProto(order: Order): OrderInit {
+  const money = (minor: bigint) => moneyToProto({ currency: order.currency, minor });
+  return {
+    id: order.id,
+    userId: order.userId,
+    state: OrderState[order.state],
+    reason: order.why.reason,
+    reasonMetadata: order.why.metadata,
+    lines: order.lines.map(({ number, sku, productId, title, options, unitMinor, quantity, amountMinor }) => ({
+      number,
+      sku,
+      productId,
+      title,
+      options,
+      unitPrice: money(unitMinor),
+      quantity,
+      amount: money(amountMinor),
+    })),
+    adjustments: order.adjustments.map(({ kind, lineNumber, label, minor, included, source }) => ({
+      kind: AdjustmentKind[kind],
+      lineNumber,
+      label,
+      amount: money(minor),
+      included,
+      source,
+    })),
+    itemsAmount: money(order.itemsMinor),
+    totalAmount: money(order.totalMinor),
+    ...(order.shippingAddress && { shippingAddress: addressToProto(order.shippingAddress) }),
+    ...(order.billingAddress && { billingAddress: addressToProto(order.billingAddress) }),
+    ...(order.nextAction && { nextAction: order.nextAction }),
+    ...(order.expiresAt && { expiresAt: timestampFromDate(order.expiresAt) }),
+    version: order.version,
+    createdAt: timestampFromDate(order.createdAt),
+    updatedAt: timestampFromDate(order.updatedAt),
+  };
+}
+
+function addressToProto(address: Address): MessageInitShape<typeof AddressSchema> {
+  return { ...address, lines: [...address.lines] };
+}
+
+function eventToProto({ position, state, why, occurredAt }: OrderEvent): MessageInitShape<typeof OrderEventSchema> {
+  return {
+    position,
+    state: OrderState[state],
+    reason: why.reason,
+    reasonMetadata: why.metadata,
+    occurredAt: timestampFromDate(occurredAt),
+  };
+}

@@ -1,0 +1,74 @@
+import type { Kysely } from "kysely";
+import type { Call } from "../../platform/call.ts";
+import { errors } from "../../platform/errors.ts";
+import type { Notifications } from "../../platform/notifications.ts";
+import type { Order, OrderEvent } from "./order.ts";
+import { isFinal, isSettled } from "./order.ts";
+import type { OrderTables } from "./schema.ts";
+import { getOrder, listEvents } from "./store.ts";
+
+/** Milliseconds between looks where no notification comes: that is a hint, this the guarantee. */
+const POLL_MS = 2_000;
+
+/** Milliseconds before its deadline at which a call that waits answers what it has. */
+const MARGIN_MS = 250;
+
+export interface WatchContext {
+  readonly db: Kysely<OrderTables>;
+  readonly notifications: Notifications;
+  /** Aborts when the process begins to stop. */
+  readonly stopping: AbortSignal;
+}
+
+/**
+ * An order's history after a position, each event once and in order, as it happens; ends after a final one.
+ * @throws AppError NOT_FOUND; OVERLOADED when the process stops: the reader resumes elsewhere.
+ */
+export async function* watchOrder(
+  { db, notifications, stopping }: WatchContext,
+  call: Call,
+  id: string,
+  after: bigint,
+): AsyncIterable<OrderEvent> {
+  const { state } = await getOrder(db, id);
+  let position = after;
+  const changes = notifications.watch(id);
+  try {
+    for (;;) {
+      const changed = changes.next(POLL_MS, AbortSignal.any([call.signal, stopping]));
+      for (const event of await listEvents(db, id, position)) {
+        yield event;
+        position = event.position;
+        if (isFinal(event.state)) return;
+      }
+      // Resumed after its last event.
+      if (isFinal(state)) return;
+      await changed;
+      if (stopping.aborted)
+        throw errors.OVERLOADED({ message: "The service restarts; watch again.", retryAfterMs: 100 });
+    }
+  } finally {
+    changes.close();
+  }
+}
+
+/** The order once it is settled, or as it stands when the call's time is nearly over or the process stops. */
+export async function waitUntilSettled(
+  { db, notifications, stopping }: WatchContext,
+  call: Call,
+  id: string,
+): Promise<Order> {
+  const until = (call.deadline ?? Date.now()) - MARGIN_MS;
+  const changes = notifications.watch(id);
+  try {
+    for (;;) {
+      const left = until - Date.now();
+      const changed = changes.next(Math.max(0, Math.min(left, POLL_MS)), AbortSignal.any([call.signal, stopping]));
+      const order = await getOrder(db, id);
+      if (isSettled(order.state) || left <= 0 || stopping.aborted) return order;
+      await changed;
+    }
+  } finally {
+    changes.close();
+  }
+}

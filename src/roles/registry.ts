@@ -1,0 +1,19 @@
+import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
+import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
+import type { Registry } from "../platform/role.ts";
+
+/** Every role there is. Ports, names in the environment, databases and what the gateway exposes follow from this. */
+export const registry = {
+  gateway: {
+    port: 8080,
+    services: [],
+    database: false,
+    edge: true,
+    alias: "APIGATEWAY",
+    load: () => import("./gateway/index.ts"),
+  },
+  user: { port: 8081, services: [UserService], database: true, load: () => import("./user/index.ts") },
+  product: { port: 8082, services: [ProductService], database: true, load: () => import("./product/index.ts") },
+  order: { port: 8083, services: [OrderService], database: true, load: () => import("./order/index.ts") },
+} satisfies Registry;

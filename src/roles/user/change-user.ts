@@ -1,0 +1,38 @@
+import type { Transaction } from "kysely";
+import { versionMismatch } from "../../platform/errors.ts";
+import type { UserState, UserTables } from "./schema.ts";
+import type { UserChange, UserRow } from "./store.ts";
+import { getUser, lockUser, updateUser } from "./store.ts";
+
+/**
+ * Changes the fields that are present; with none it answers the user as it is.
+ * @throws AppError NOT_FOUND, VERSION_MISMATCH, EMAIL_TAKEN
+ */
+export async function changeUser(
+  trx: Transaction<UserTables>,
+  id: string,
+  expectedVersion: number,
+  change: UserChange,
+  now: Date,
+): Promise<UserRow> {
+  if (Object.keys(change).length > 0) return updateUser(trx, id, expectedVersion, change, now);
+  const user = await getUser(trx, id);
+  if (expectedVersion !== 0 && user.version !== expectedVersion) throw versionMismatch(user.version);
+  return user;
+}
+
+/**
+ * Brings a user into a state. One that is in it already stays as it is, whatever version is expected: a repeated call
+ * carries the version of before the first.
+ * @throws AppError NOT_FOUND, VERSION_MISMATCH
+ */
+export async function changeUserState(
+  trx: Transaction<UserTables>,
+  id: string,
+  expectedVersion: number,
+  state: UserState,
+  now: Date,
+): Promise<UserRow> {
+  const user = await lockUser(trx, id);
+  return user.state === state ? user : updateUser(trx, id, expectedVersion, { state }, now);
+}

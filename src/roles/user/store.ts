@@ -1,0 +1,87 @@
+import type { Kysely, Selectable, Transaction } from "kysely";
+import { sql } from "kysely";
+import { onConstraint } from "../../platform/database.ts";
+import { notFound, versionMismatch } from "../../platform/errors.ts";
+import { userErrors } from "./errors.ts";
+import type { UserState, UserTables, Users } from "./schema.ts";
+
+export type UserRow = Selectable<Users>;
+
+const taken = { users_email_key: (cause: unknown) => userErrors.EMAIL_TAKEN({ cause }) };
+
+/** @throws AppError EMAIL_TAKEN */
+export function insertUser(db: Kysely<UserTables>, user: UserRow): Promise<UserRow> {
+  return onConstraint(taken, () => db.insertInto("users").values(user).returningAll().executeTakeFirstOrThrow());
+}
+
+/** @throws AppError NOT_FOUND */
+export async function getUser(db: Kysely<UserTables>, id: string): Promise<UserRow> {
+  const user = await db.selectFrom("users").selectAll().where("id", "=", id).executeTakeFirst();
+  if (!user) throw notFound("user", id);
+  return user;
+}
+
+/** @throws AppError NOT_FOUND */
+export async function lockUser(trx: Transaction<UserTables>, id: string): Promise<UserRow> {
+  const user = await trx.selectFrom("users").selectAll().where("id", "=", id).forUpdate().executeTakeFirst();
+  if (!user) throw notFound("user", id);
+  return user;
+}
+
+/** Those of the ids that exist, in no order. */
+export function findUsers(db: Kysely<UserTables>, ids: readonly string[]): Promise<UserRow[]> {
+  return db.selectFrom("users").selectAll().where(sql<boolean>`id = any (${ids}::uuid[])`).execute();
+}
+
+export interface UserFilter {
+  readonly state: UserState | undefined;
+  /** Of the email or the display name, without regard to case; empty for all. */
+  readonly prefix: string;
+}
+
+/** The newest first, those before the id `after` in that order. */
+export function listUsers(
+  db: Kysely<UserTables>,
+  { state, prefix }: UserFilter,
+  after: string | undefined,
+  limit: number,
+): Promise<UserRow[]> {
+  let query = db.selectFrom("users").selectAll().orderBy("id", "desc").limit(limit);
+  if (state !== undefined) query = query.where("state", "=", state);
+  if (after !== undefined) query = query.where("id", "<", after);
+  if (prefix !== "") {
+    const pattern = `${prefix.replace(/[\\%_]/g, "\\$&")}%`;
+    query = query.where(
+      sql<boolean>`(lower(email) like lower(${pattern}) or lower(display_name) like lower(${pattern}))`,
+    );
+  }
+  return query.execute();
+}
+
+export interface UserChange {
+  readonly email?: string;
+  readonly display_name?: string;
+  readonly state?: UserState;
+}
+
+/**
+ * Changes a user in one guarded statement.
+ * @param expectedVersion 0 skips the check
+ * @throws AppError NOT_FOUND, VERSION_MISMATCH, EMAIL_TAKEN
+ */
+export async function updateUser(
+  trx: Transaction<UserTables>,
+  id: string,
+  expectedVersion: number,
+  change: UserChange,
+  now: Date,
+): Promise<UserRow> {
+  let query = trx
+    .updateTable("users")
+    .set((eb) => ({ ...change, version: eb("version", "+", 1), updated_at: now }))
+    .where("id", "=", id);
+  if (expectedVersion !== 0) query = query.where("version", "=", expectedVersion);
+  const changed = await onConstraint(taken, () => query.returningAll().executeTakeFirst());
+  if (changed) return changed;
+  throw versionMismatch((await getUser(trx, id)).version);
+}

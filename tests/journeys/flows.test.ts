@@ -1,0 +1,231 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { CreateOrdersRequestSchema, Order } from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Installation } from "../support/installation.ts";
+import { startInstallation, topologies } from "../support/installation.ts";
+import type { Clients, Protocol } from "../support/protocols.ts";
+import { clientsOf, protocols, refusalOf, streamsUp } from "../support/protocols.ts";
+
+describe.each(topologies)("the five flows in %s", (topology) => {
+  let shop: Installation;
+  beforeAll(async () => {
+    shop = await startInstallation(topology);
+  });
+  afterAll(() => shop[Symbol.asyncDispose]());
+
+  describe.each(Object.keys(protocols) as Protocol[])("over %s", (protocol) => {
+    let clients: Clients;
+    beforeAll(() => {
+      clients = clientsOf(protocols[protocol](shop.url));
+    });
+
+    test("a user is created, read, and their email is taken whatever its case", async () => {
+      const email = `Ada.${randomUUID()}@example.com`;
+      const { user } = await clients.users.createUser({ email, displayName: "Ada" });
+      expect(user?.id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
+      expect((await clients.users.getUser({ id: user?.id ?? "" })).user).toEqual(user);
+      expect(await refusalOf(clients.users.createUser({ email: email.toUpperCase() }))).toEqual({
+        code: "AlreadyExists",
+        reason: "EMAIL_TAKEN",
+      });
+    });
+
+    test("a product is added and the user reads it", async () => {
+      const { sku, productId } = await addProduct(clients, 1290n);
+      const { product } = await clients.products.getProduct({ sku });
+      expect(product?.id).toBe(productId);
+      expect(product?.variants[0]?.price).toMatchObject({ currencyCode: "EUR", amountMinor: 1290n });
+    });
+
+    test("an order takes titles and prices from the catalogue and is recorded once per key", async () => {
+      const { userId, sku } = await buyerAndProduct(clients, 1290n);
+      const request = { userId, items: [{ sku, quantity: 2 }], idempotencyKey: "k1" };
+      let replayed: string | null = null;
+      const { order } = await clients.orders.createOrder(request);
+      expect(order).toMatchObject({ userId, state: OrderState.PENDING, version: 1 });
+      expect(order?.lines[0]).toMatchObject({ sku, title: `Mug ${sku}`, quantity: 2 });
+      expect(order?.itemsAmount?.amountMinor).toBe(2580n);
+      const adjusted = sum(
+        order?.adjustments.filter(({ included }) => !included).map((a) => a.amount?.amountMinor ?? 0n),
+      );
+      expect(adjusted).toBe(490n);
+      expect(order?.totalAmount?.amountMinor).toBe(2580n + adjusted);
+
+      const again = await clients.orders.createOrder(request, {
+        onHeader: (header) => {
+          replayed = header.get("idempotent-replayed");
+        },
+      });
+      expect(again.order).toEqual(order);
+      expect(replayed).toBe("true");
+      const other = { ...request, items: [{ sku, quantity: 3 }] };
+      expect(await refusalOf(clients.orders.createOrder(other))).toEqual({
+        code: "FailedPrecondition",
+        reason: "IDEMPOTENCY_KEY_REUSED",
+      });
+      expect((await clients.orders.getOrder({ id: order?.id ?? "" })).order).toEqual(order);
+    });
+
+    test("errors come with their code and reason from whichever role", async () => {
+      const { userId, sku } = await buyerAndProduct(clients, 500n);
+      const items = [{ sku, quantity: 1 }];
+      const refusals = await Promise.all([
+        refusalOf(clients.users.getUser({ id: "nonsense" })),
+        refusalOf(clients.products.getProduct({ id: randomUUID() })),
+        refusalOf(clients.orders.createOrder({ userId, items: [{ sku: "NO-SUCH", quantity: 1 }] })),
+        refusalOf(clients.orders.createOrder({ userId: randomUUID(), items })),
+        refusalOf(
+          clients.orders.createOrder({ userId, items, expectedTotal: { currencyCode: "EUR", amountMinor: 1n } }),
+        ),
+        refusalOf(clients.users.batchGetUsers({ ids: [userId] })),
+      ]);
+      expect(refusals).toEqual([
+        { code: "InvalidArgument", reason: "INVALID_REQUEST" },
+        { code: "NotFound", reason: "NOT_FOUND" },
+        { code: "FailedPrecondition", reason: "SKU_UNAVAILABLE" },
+        { code: "FailedPrecondition", reason: "USER_UNAVAILABLE" },
+        { code: "FailedPrecondition", reason: "PRICE_CHANGED" },
+        { code: "Unimplemented", reason: "UNSUPPORTED_METHOD" },
+      ]);
+    });
+
+    test("all products are streamed", async () => {
+      const added = await Promise.all([
+        addProduct(clients, 100n),
+        addProduct(clients, 200n),
+        addProduct(clients, 300n),
+      ]);
+      const seen = new Set<string>();
+      for await (const { products } of clients.products.listProducts({})) {
+        for (const { id } of products) {
+          expect(seen).not.toContain(id);
+          seen.add(id);
+        }
+      }
+      for (const { productId } of added) expect(seen).toContain(productId);
+    });
+
+    test.runIf(streamsUp(protocol))(
+      "orders are streamed in, and each result streamed back as it is recorded",
+      async () => {
+        const { userId, sku } = await buyerAndProduct(clients, 700n);
+        const first = Promise.withResolvers<undefined>();
+        async function* requests(): AsyncIterable<MessageInitShape<typeof CreateOrdersRequestSchema>> {
+          yield { sequence: 1, order: { userId, items: [{ sku, quantity: 1 }], idempotencyKey: "s1" } };
+          // The rest only comes once the first is answered.
+          await first.promise;
+          yield { sequence: 2, order: { userId, items: [{ sku, quantity: 0 }], idempotencyKey: "s2" } };
+          yield { sequence: 3, order: { userId, items: [{ sku, quantity: 3 }], idempotencyKey: "s3" } };
+          yield { sequence: 4, order: { userId, items: [{ sku, quantity: 1 }], idempotencyKey: "s1" } };
+        }
+        const results = new Map<number, { order?: Order; error?: string }>();
+        for await (const { sequence, result } of clients.orders.createOrders(requests())) {
+          first.resolve(undefined);
+          results.set(
+            sequence,
+            result.case === "order" ? { order: result.value } : { error: result.value?.message ?? "" },
+          );
+          if (sequence === 1) {
+            const { orders } = await clients.orders.listOrders({ userId });
+            expect(orders.map(({ id }) => id)).toEqual([results.get(1)?.order?.id]);
+          }
+        }
+        expect([...results.keys()].sort()).toEqual([1, 2, 3, 4]);
+        expect(results.get(2)?.error).toContain("items[0].quantity");
+        expect(results.get(4)?.order).toEqual(results.get(1)?.order);
+        const { orders } = await clients.orders.listOrders({ userId });
+        expect(orders.map(({ id }) => id)).toEqual([results.get(3)?.order?.id, results.get(1)?.order?.id]);
+      },
+    );
+
+    test.runIf(!streamsUp(protocol))("a client that cannot stream upwards is told of BatchCreateOrders", async () => {
+      const drain = async () => {
+        async function* none(): AsyncIterable<MessageInitShape<typeof CreateOrdersRequestSchema>> {}
+        for await (const result of clients.orders.createOrders(none())) expect(result).toBeUndefined();
+      };
+      await expect(drain()).rejects.toThrow(/BatchCreateOrders/);
+    });
+
+    test("a batch records its good orders and rejects its bad ones", async () => {
+      const { userId, sku } = await buyerAndProduct(clients, 700n);
+      const { results } = await clients.orders.batchCreateOrders({
+        orders: [
+          { userId, items: [{ sku, quantity: 1 }], idempotencyKey: "b1" },
+          { userId, items: [], idempotencyKey: "b2" },
+          { userId, items: [{ sku: "NO-SUCH", quantity: 1 }], idempotencyKey: "b3" },
+        ],
+      });
+      expect(results.map(({ sequence, result }) => [sequence, result.case])).toEqual([
+        [0, "order"],
+        [1, "error"],
+        [2, "error"],
+      ]);
+    });
+
+    test("a watcher sees an order's history to its end, and a waiting call is answered by it", async () => {
+      const { userId, sku } = await buyerAndProduct(clients, 900n);
+      const { order } = await clients.orders.createOrder({ userId, items: [{ sku, quantity: 1 }] });
+      const id = order?.id ?? "";
+      const states: [bigint, OrderState][] = [];
+      for await (const { event } of clients.orders.watchOrder({ id })) {
+        states.push([event?.position ?? 0n, event?.state ?? OrderState.UNSPECIFIED]);
+        if (states.length === 1) await clients.orders.cancelOrder({ id });
+      }
+      expect(states).toEqual([
+        [1n, OrderState.PENDING],
+        [2n, OrderState.CANCELLED],
+      ]);
+      const { events } = await clients.orders.listOrderEvents({ id });
+      expect(events.map(({ position, state }) => [position, state])).toEqual(states);
+      const rest = clients.orders.watchOrder({ id, afterPosition: 2n });
+      expect(await rest[Symbol.asyncIterator]().next()).toMatchObject({ done: true });
+      expect((await clients.orders.cancelOrder({ id })).order?.version).toBe(2);
+    });
+  });
+
+  test("a call that waits is answered when the order is settled, and its replay waits too", async () => {
+    const clients = clientsOf(protocols["Connect binary"](shop.url));
+    const { userId, sku } = await buyerAndProduct(clients, 900n);
+    const request = { userId, items: [{ sku, quantity: 1 }], idempotencyKey: "w1" };
+    const waiting = clients.orders.createOrder({ ...request, waitFor: WaitFor.SETTLED });
+    const { order } = await clients.orders.createOrder(request);
+    await clients.orders.cancelOrder({ id: order?.id ?? "" });
+    expect((await waiting).order).toMatchObject({ id: order?.id, state: OrderState.CANCELLED });
+    const replayed = await clients.orders.createOrder({ ...request, waitFor: WaitFor.SETTLED });
+    expect(replayed.order?.state).toBe(OrderState.CANCELLED);
+    // Without a wait a replay is what was answered first.
+    expect((await clients.orders.createOrder(request)).order).toEqual(order);
+  });
+
+  test("50 parallel calls with one key record one order and get equal answers", async () => {
+    const clients = clientsOf(protocols.gRPC(shop.url));
+    const { userId, sku } = await buyerAndProduct(clients, 900n);
+    const request = { userId, items: [{ sku, quantity: 1 }], idempotencyKey: "parallel" };
+    const answers = await Promise.all(Array.from({ length: 50 }, () => clients.orders.createOrder(request)));
+    for (const { order } of answers) expect(order).toEqual(answers[0]?.order);
+    expect((await clients.orders.listOrders({ userId })).orders).toHaveLength(1);
+  });
+});
+
+async function addProduct(clients: Clients, price: bigint): Promise<{ sku: string; productId: string }> {
+  const sku = `MUG-${randomUUID()}`;
+  const { product } = await clients.products.addProduct({
+    title: `Mug ${sku}`,
+    variants: [{ sku, price: { currencyCode: "EUR", amountMinor: price } }],
+  });
+  return { sku, productId: product?.id ?? "" };
+}
+
+async function buyerAndProduct(clients: Clients, price: bigint): Promise<{ userId: string; sku: string }> {
+  const [{ user }, { sku }] = await Promise.all([
+    clients.users.createUser({ email: `${randomUUID()}@example.com` }),
+    addProduct(clients, price),
+  ]);
+  return { userId: user?.id ?? "", sku };
+}
+
+function sum(amounts: readonly bigint[] = []): bigint {
+  return amounts.reduce((total, amount) => total + amount, 0n);
+}

@@ -1,0 +1,76 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const top = fileURLToPath(new URL("../..", import.meta.url));
+
+/** One line of a server's log. */
+export type LogLine = Readonly<Record<string, unknown>>;
+
+/** A server in a process of its own, as an operator starts it. */
+export interface ServerProcess extends AsyncDisposable {
+  readonly pid: number;
+  /** The ports that it opened, by role. */
+  readonly ports: Readonly<Record<string, number>>;
+  /** All that it logged so far. */
+  readonly log: readonly LogLine[];
+  /** All that it printed so far. */
+  output(): string;
+  /** Resolves with the first line, past or to come, that the predicate takes. */
+  logged(predicate: (line: LogLine) => boolean): Promise<LogLine>;
+  kill(signal: NodeJS.Signals): void;
+  /** Resolves with the exit code, or the name of the signal that ended it. */
+  readonly exited: Promise<number | NodeJS.Signals>;
+}
+
+/** Runs `node src/main.ts` with this environment alone and resolves when it listens. @throws Error with its output */
+export async function startProcess(env: Readonly<Record<string, string>>, cwd = top): Promise<ServerProcess> {
+  const child = spawn(process.execPath, [`${top}src/main.ts`], {
+    cwd,
+    env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", LOG_FORMAT: "json", ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const log: LogLine[] = [];
+  let output = "";
+  const waiting = new Set<() => void>();
+  const note = (text: string) => {
+    output += `${text}\n`;
+    if (text.startsWith("{")) log.push(JSON.parse(text) as LogLine);
+    for (const look of waiting) look();
+  };
+  createInterface({ input: child.stdout }).on("line", note);
+  createInterface({ input: child.stderr }).on("line", note);
+  const exited = once(child, "close").then(([code, signal]) => (code ?? signal) as number | NodeJS.Signals);
+
+  const logged = (predicate: (line: LogLine) => boolean): Promise<LogLine> => {
+    const { promise, resolve, reject } = Promise.withResolvers<LogLine>();
+    const look = () => {
+      const line = log.find(predicate);
+      if (line) resolve(line);
+    };
+    waiting.add(look);
+    look();
+    void exited.then((code) => {
+      reject(new Error(`the server ended with ${String(code)}:\n${output}`));
+    });
+    return promise.finally(() => waiting.delete(look));
+  };
+
+  const listening = await logged(({ msg }) => msg === "listening");
+  return {
+    pid: child.pid ?? 0,
+    ports: listening["ports"] as Record<string, number>,
+    log,
+    output: () => output,
+    logged,
+    kill: (signal) => {
+      child.kill(signal);
+    },
+    exited,
+    async [Symbol.asyncDispose]() {
+      child.kill("SIGTERM");
+      await exited;
+    },
+  };
+}

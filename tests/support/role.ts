@@ -1,0 +1,191 @@
+import type { DescMethod, DescService } from "@bufbuild/protobuf";
+import type { Client, Transport } from "@connectrpc/connect";
+import { createClient, createContextValues } from "@connectrpc/connect";
+import type { Kysely, KyselyPlugin } from "kysely";
+import { pino } from "pino";
+import type { AnyHandler, Handlers, ServedService, Subject } from "../../src/platform/call.ts";
+import { anonymous } from "../../src/platform/call.ts";
+import { roleOf } from "../../src/platform/clients/clients.ts";
+import { localTransport } from "../../src/platform/clients/local.ts";
+import { servedCall } from "../../src/platform/clients/serving.ts";
+import type { Clock } from "../../src/platform/clock.ts";
+import { openDatabase } from "../../src/platform/database.ts";
+import type { AppError } from "../../src/platform/errors.ts";
+import { PeerError } from "../../src/platform/errors.ts";
+import { newId } from "../../src/platform/id.ts";
+import { openCall } from "../../src/platform/incoming.ts";
+import { listen } from "../../src/platform/notifications.ts";
+import { createPageTokens } from "../../src/platform/page.ts";
+import { createPipeline } from "../../src/platform/pipeline.ts";
+import type { RoleContext, RoleDefinition, RunningRole } from "../../src/platform/role.ts";
+import { createTestDatabase } from "./postgres.ts";
+
+export interface TestRoleOptions {
+  /** Values of the role's own configuration keys. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** The roles that it calls, see {@link peer}. */
+  readonly peers?: readonly ServedService[];
+  readonly clock?: TestClock;
+}
+
+/** Who calls; an outsider through the gateway where nothing is said. */
+export interface TestCaller {
+  /** The role that calls; with one and no subject it acts for itself. */
+  readonly role?: string;
+  readonly subject?: Subject;
+}
+
+export interface TestRole extends AsyncDisposable {
+  /** A typed client. Its calls go through the role's pipeline; refusals are PeerErrors, see {@link refusal}. */
+  client<S extends DescService>(service: S, caller?: TestCaller): Client<S>;
+  database<Tables>(): Kysely<Tables>;
+  readonly clock: TestClock;
+  /** The kinds of Kysely's root nodes of all statements of the role so far, e.g. `SelectQueryNode`. */
+  readonly statements: readonly string[];
+  readonly running: RunningRole;
+  /** A second instance of the role on the same database, as another process would be. */
+  replica(): Promise<Pick<TestRole, "client">>;
+  /** Begins the stop of the process: `context.stopping` aborts. */
+  stop(): void;
+}
+
+/** Runs one role on a database of its own, cloned for this call; dispose of it to end both. */
+export async function startTestRole(
+  name: string,
+  definition: RoleDefinition,
+  options: TestRoleOptions = {},
+): Promise<TestRole> {
+  const { peers = [], clock = createTestClock() } = options;
+  const log = pino({ level: "error" });
+  const test = await createTestDatabase(name);
+  const database = openDatabase<unknown>({ url: test.url, role: name, log });
+  const statements: string[] = [];
+  const db = database.db.withPlugin(noteStatements(statements));
+  const stopping = new AbortController();
+  const listeners: ReturnType<typeof listen>[] = [];
+
+  const transportTo = (role: string): Transport => {
+    const pipeline = createPipeline(
+      role,
+      peers.filter(({ service }) => roleOf(service) === role),
+    );
+    return localTransport({ caller: name, pipeline: () => pipeline, log });
+  };
+  const context: RoleContext = {
+    name,
+    config: (options.config ?? {}) as RoleContext["config"],
+    database: <Tables>() => db as Kysely<Tables>,
+    listen(channel) {
+      const listener = listen({ url: test.url, role: name, channel, log });
+      listeners.push(listener);
+      return listener;
+    },
+    peers: { client: (service) => createClient(service, transportTo(roleOf(service))), outermost: transportTo },
+    pages: createPageTokens(name, "a secret of the tests, at least 32 characters"),
+    clock,
+    log,
+    others: {},
+    stopping: stopping.signal,
+  };
+  const clientsOf = (instance: RunningRole): TestRole["client"] => {
+    const pipeline = createPipeline(name, instance.services);
+    return (service, { role, subject } = {}) => {
+      const transport = localTransport({ caller: role ?? "gateway", pipeline: () => pipeline, log });
+      const acting = subject ?? (role === undefined ? anonymous : undefined);
+      return createClient(service, acting ? actingAs(transport, acting) : transport);
+    };
+  };
+  const running = await definition.start(context);
+  const replicas: RunningRole[] = [];
+
+  return {
+    client: clientsOf(running),
+    async replica() {
+      const replica = await definition.start(context);
+      replicas.push(replica);
+      return { client: clientsOf(replica) };
+    },
+    database: <Tables>() => db as Kysely<Tables>,
+    clock,
+    statements,
+    running,
+    stop: () => {
+      stopping.abort();
+    },
+    async [Symbol.asyncDispose]() {
+      stopping.abort();
+      for (const instance of [running, ...replicas]) await instance.close?.();
+      for (const listener of listeners) await listener.close();
+      await database.close();
+      await test.drop();
+    },
+  };
+}
+
+/** A peer that answers only these methods; the others are UNSUPPORTED_METHOD. */
+export function peer<S extends DescService>(service: S, handlers: Partial<Handlers<S>>): ServedService {
+  const byName: Readonly<Record<string, unknown>> = handlers;
+  return { service, handler: (method) => byName[method.localName] as AnyHandler | undefined };
+}
+
+/** The AppError that a call is refused with. */
+export async function refusal(call: Promise<unknown>): Promise<AppError> {
+  try {
+    await call;
+  } catch (error) {
+    if (error instanceof PeerError) return error.error;
+    throw error;
+  }
+  throw new Error("The call was not refused.");
+}
+
+export interface TestClock extends Clock {
+  /** Milliseconds. */
+  advance(ms: number): void;
+}
+
+/** A clock that stands still until it is moved. */
+export function createTestClock(start = new Date()): TestClock {
+  let now = start.getTime();
+  return {
+    now: () => new Date(now),
+    advance: (ms) => {
+      now += ms;
+    },
+  };
+}
+
+/** The transport as another role uses it that serves a call of the subject. */
+function actingAs(transport: Transport, subject: Subject): Transport {
+  const serving = (method: DescMethod) => {
+    const { call } = openCall({
+      role: "gateway",
+      method,
+      requestId: newId(),
+      subject,
+      caller: undefined,
+      deadline: undefined,
+      parent: undefined,
+      log: pino({ level: "silent" }),
+      requestHeader: new Headers(),
+      responseHeader: new Headers(),
+    });
+    return createContextValues().set(servedCall, call);
+  };
+  return {
+    unary: (method, signal, timeoutMs, header, input) =>
+      transport.unary(method, signal, timeoutMs, header, input, serving(method)),
+    stream: (method, signal, timeoutMs, header, input) =>
+      transport.stream(method, signal, timeoutMs, header, input, serving(method)),
+  };
+}
+
+function noteStatements(statements: string[]): KyselyPlugin {
+  return {
+    transformQuery({ node }) {
+      statements.push(node.kind);
+      return node;
+    },
+    transformResult: ({ result }) => Promise.resolve(result),
+  };
+}
