@@ -60,7 +60,9 @@ async function compare(file: string, dump: string, role: string): Promise<void> 
   const [old, now] = [committed.split("\n"), dump.split("\n")];
   const at = now.findIndex((line, index) => line !== old[index]);
   const line = at === -1 ? now.length : at;
-  console.error(`migrations/${role}/schema.sql differs from the migrations at line ${line + 1}; run scripts/dump-schema.ts.`);
+  console.error(
+    `migrations/${role}/schema.sql differs from the migrations at line ${line + 1}; run scripts/dump-schema.ts.`,
+  );
   console.error(`  committed: ${old[line] ?? "(nothing)"}\n  migrated:  ${now[line] ?? "(nothing)"}`);
   process.exitCode = 1;
 }

@@ -33,11 +33,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn("created_at", "timestamptz", (column) => column.notNull())
     .addPrimaryKeyConstraint("idempotency_keys_pkey", ["scope", "method", "key"])
     .execute();
-  await db.schema
-    .createIndex("idempotency_keys_created_at_idx")
-    .on("idempotency_keys")
-    .column("created_at")
-    .execute();
+  await db.schema.createIndex("idempotency_keys_created_at_idx").on("idempotency_keys").column("created_at").execute();
 }
 
 export async function down(db: Kysely<unknown>): Promise<void> {

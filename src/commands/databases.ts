@@ -1,10 +1,11 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { parseEnv } from "node:util";
 import { withDatabase } from "../platform/database-create.ts";
+import { databaseName } from "../platform/database-name.ts";
 import { connectionFileOf } from "../platform/embedded-postgres.ts";
 import type { ConnectionFile } from "../platform/embedded-postgres.ts";
-import { databaseName } from "../platform/migrate.ts";
+import { readEnvironment } from "../platform/environment.ts";
+import type { Environment } from "../platform/environment.ts";
 
 export interface DatabaseSources {
   /** `--database <role>=<url>`, by role. */
@@ -12,19 +13,6 @@ export interface DatabaseSources {
   /** True where the command works on one role only: DATABASE_URL then names its database, not just the server. */
   readonly single?: boolean;
   readonly env?: Environment;
-}
-
-export type Environment = Readonly<Record<string, string | undefined>>;
-
-/** The environment of this process over the .env file of the folder it was started in. */
-export function readEnvironment(folder = process.cwd()): Environment {
-  let file: NodeJS.Dict<string> = {};
-  try {
-    file = parseEnv(readFileSync(resolve(folder, ".env"), "utf8"));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
-  return { ...file, ...process.env };
 }
 
 /**
@@ -37,7 +25,7 @@ export function databaseUrl(role: string, sources: DatabaseSources = {}): string
   if (given !== undefined) return given;
   const url = environmentUrl(role, env, sources.single ?? true);
   if (url !== undefined) return url;
-  const dataDir = resolve(set(env, "DATA_DIR") ?? ".data");
+  const dataDir = resolve(env["DATA_DIR"] ?? ".data");
   const running = embeddedUrl(role, dataDir);
   if (running !== undefined) return running;
   throw new Error(
@@ -46,11 +34,11 @@ export function databaseUrl(role: string, sources: DatabaseSources = {}): string
   );
 }
 
-/** `<ROLE>_DATABASE_URL`, then DATABASE_URL, then POSTGRES_*; undefined where none is set. Empty means unset. */
+/** `<ROLE>_DATABASE_URL`, then DATABASE_URL, then POSTGRES_*; undefined where none is set. */
 function environmentUrl(role: string, env: Environment, single: boolean): string | undefined {
-  const own = set(env, `${prefix(role)}_DATABASE_URL`);
+  const own = env[`${prefix(role)}_DATABASE_URL`];
   if (own !== undefined) return own;
-  const shared = set(env, "DATABASE_URL") ?? postgresUrl(env);
+  const shared = env["DATABASE_URL"] ?? postgresUrl(env);
   if (shared === undefined) return undefined;
   const named = new URL(shared).pathname.length > 1;
   return single && named ? shared : withDatabase(shared, databaseName(role));
@@ -58,17 +46,13 @@ function environmentUrl(role: string, env: Environment, single: boolean): string
 
 /** Any of the POSTGRES_* variables names a server: the others have Postgres's usual defaults. */
 function postgresUrl(env: Environment): string | undefined {
-  const [host, port, database, user, password] = ["HOST", "PORT", "DATABASE", "USER", "PASSWORD"].map((key) =>
-    set(env, `POSTGRES_${key}`),
+  const [host, port, database, user, password] = ["HOST", "PORT", "DATABASE", "USER", "PASSWORD"].map(
+    (key) => env[`POSTGRES_${key}`],
   );
   if ((host ?? port ?? database ?? user ?? password) === undefined) return undefined;
   const account = [user ?? "postgres", password].filter((part) => part !== undefined).map(encodeURIComponent);
-  return `postgres://${account.join(":")}@${host ?? "localhost"}:${port ?? "5432"}/${encodeURIComponent(database ?? "")}`;
-}
-
-function set(env: Environment, key: string): string | undefined {
-  const value = env[key]?.trim();
-  return value === "" ? undefined : value;
+  const address = host?.includes(":") ? `[${host}]` : (host ?? "localhost");
+  return `postgres://${account.join(":")}@${address}:${port ?? "5432"}/${encodeURIComponent(database ?? "")}`;
 }
 
 function prefix(role: string): string {
@@ -90,5 +74,7 @@ function embeddedUrl(role: string, dataDir: string): string | undefined {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "ESRCH") return undefined;
   }
-  return databases[databaseName(role)];
+  const url = databases[databaseName(role)];
+  if (url === undefined) throw new Error(`The shop on ${dataDir} has no database for ${role}; is it still starting?`);
+  return url;
 }

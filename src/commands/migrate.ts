@@ -2,10 +2,11 @@ import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { stripVTControlCharacters } from "node:util";
 import { Command, InvalidArgumentError } from "commander";
 import { databaseOf, ensureDatabase } from "../platform/database-create.ts";
 import { migratedRoles } from "../platform/migrate.ts";
-import { databaseUrl, readEnvironment } from "./databases.ts";
+import { databaseUrl } from "./databases.ts";
 
 /** What kysely-ctl calls our actions. */
 const ACTIONS = { up: "latest", down: "down", status: "list" } as const;
@@ -27,7 +28,7 @@ async function main(): Promise<void> {
     .description("Applies, undoes or lists the migrations of a role's database.")
     .argument("<role>", `all, or one of ${roles.join(", ")}`)
     .argument("[action]", "up (all pending ones, the default), down (undo the last one), status", "up")
-    .option("--database <role>=<url>", "where a role's database is; may be repeated", collectDatabase, {})
+    .option("--database <role>=<url>", "where a role's database is; may be repeated", collectDatabase)
     .addHelpText("after", HELP)
     .exitOverride((stop) => process.exit(stop.exitCode === 0 ? 0 : 2))
     .parse();
@@ -35,7 +36,7 @@ async function main(): Promise<void> {
   const targets = role === "all" ? roles : roles.filter((name) => name === role);
   if (targets.length === 0) program.error(`There is no role "${role}" with migrations: all, ${roles.join(", ")}.`);
   if (!isAction(action)) program.error(`There is no action "${action}": ${Object.keys(ACTIONS).join(", ")}.`);
-  const { database } = program.opts<{ database: Record<string, string> }>();
+  const { database = {} } = program.opts<{ database?: Record<string, string> }>();
   const stranger = Object.keys(database).find((name) => !roles.includes(name));
   if (stranger !== undefined) program.error(`--database ${stranger}=…: there is no such role.`);
   const failures = new Map<string, string>();
@@ -58,7 +59,7 @@ function isAction(text: string): text is Action {
   return Object.hasOwn(ACTIONS, text);
 }
 
-function collectDatabase(text: string, known: Record<string, string>): Record<string, string> {
+function collectDatabase(text: string, known: Record<string, string> = {}): Record<string, string> {
   const [, role, url] = /^([^=]+)=(.+)$/.exec(text) ?? [];
   if (role === undefined || url === undefined || !URL.canParse(url)) {
     throw new InvalidArgumentError("Write <role>=postgres://user:password@host:port/database.");
@@ -73,7 +74,7 @@ async function migrateRole(
   single: boolean,
 ): Promise<Failure> {
   try {
-    const url = databaseUrl(role, { given, single, env: readEnvironment(ROOT) });
+    const url = databaseUrl(role, { given, single });
     const { host } = new URL(url);
     console.log(`\n${role}: database ${databaseOf(url)} on ${host === "" ? "the local server" : host}`);
     if (action === "up") await ensureDatabase(url);
@@ -100,26 +101,33 @@ function runKysely({ role, url }: Target, action: Action): Promise<Failure> {
       stdio: ["ignore", "pipe", "pipe"],
     });
     let said = "";
+    let errors = "";
     child.stdout.on("data", (chunk: Buffer) => {
       said += chunk.toString();
       process.stdout.write(chunk);
     });
     child.stderr.on("data", (chunk: Buffer) => {
-      said += chunk.toString();
-      process.stderr.write(chunk);
+      errors += chunk.toString();
     });
     child.on("error", reject);
     child.on("close", (code) => {
-      resolve(code === 0 ? undefined : whyItFailed(said, role));
+      resolve(code === 0 ? undefined : whyItFailed(said, errors, role));
     });
   });
 }
 
-/** kysely-ctl says: Migration failed with `Error: …` @ "202611210000-users". */
-function whyItFailed(said: string, role: string): string {
-  const [, error, migration] = /Migration failed with `(.*?)`(?: @ "([^"]+)")?/s.exec(said) ?? [];
-  if (error === undefined) return "see above";
-  return migration === undefined ? error : `migrations/${role}/${migration}.ts: ${error}`;
+/**
+ * The one line that says it, without the stack. Of a migration kysely-ctl says, on either stream, with backticks or
+ * not: Migration failed with `error: …` @ "202611210000-users".
+ */
+function whyItFailed(said: string, errors: string, role: string): string {
+  const text = stripVTControlCharacters(`${said}\n${errors}`);
+  const [, error, migration] = /Migration failed with (.+?)(?: @ "([^"]+)")?$/m.exec(text) ?? [];
+  const first = stripVTControlCharacters(errors)
+    .split("\n")
+    .find((line) => line.trim() !== "");
+  const reason = (error ?? first ?? "kysely-ctl failed").replaceAll("`", "").trim();
+  return migration === undefined ? reason : `migrations/${role}/${migration}.ts: ${reason}`;
 }
 
 await main();

@@ -145,7 +145,12 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
         stopping: stopping.signal,
       });
       undo.push(() => running.close?.());
-      started.set(name, { role: name, running, database, pipeline: createPipeline(name, running.services) });
+      started.set(name, {
+        role: name,
+        running,
+        database,
+        pipeline: createPipeline(name, running.services, stopping.signal),
+      });
     }
     return started;
   }

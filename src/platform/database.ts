@@ -21,9 +21,9 @@ export interface DatabaseOptions {
 export interface Database<DB> {
   readonly db: Kysely<DB>;
   /** Waits for what runs, then disconnects. May be called twice. */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
   /** Resolves when the server answers a query; rejects with the raw error, or with the signal's reason. */
-  ping(signal?: AbortSignal): Promise<void>;
+  readonly ping: (signal?: AbortSignal) => Promise<void>;
 }
 
 /** Where the errors of afterCommit work are logged, by the database that the transaction was begun on. */
@@ -86,7 +86,7 @@ const running = new WeakMap<object, Running>();
  * connection during COMMIT leaves the outcome unknown (`isConnectionLost`).
  */
 export async function transaction<DB, T>(
-  db: Kysely<DB>,
+  db: Kysely<DB> | Transaction<DB>,
   work: (trx: Transaction<DB>) => Promise<T>,
   options: TransactionOptions = {},
 ): Promise<T> {

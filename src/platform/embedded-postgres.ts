@@ -1,8 +1,9 @@
 import { readFile, realpath, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { ensureDatabase } from "./database-create.ts";
+import { codeOf } from "./database-errors.ts";
 import { findBinaries } from "./embedded/binaries.ts";
-import { SUPERUSER, openCluster } from "./embedded/cluster.ts";
+import { SUPERUSER, diskFull, openCluster } from "./embedded/cluster.ts";
 import { lockFolder } from "./embedded/lock.ts";
 import { makeDataDir, settlePlace } from "./embedded/place.ts";
 import type { Place } from "./embedded/place.ts";
@@ -22,13 +23,13 @@ export interface EmbeddedPostgresOptions {
 }
 
 export interface EmbeddedPostgres {
-  urlOf(database: string): string;
+  readonly urlOf: (database: string) => string;
   /** Postgres's data folder. */
   readonly dataPath: string;
   /** Where the data or programs went, if not where a person would look. */
   readonly notice?: string;
   /** Ends all sessions and stops Postgres: in 15 s in an orderly way, else at once. May be called twice. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 /** What tools read to find the databases of a running instance. 0600: it holds the superuser's password. */
@@ -38,6 +39,9 @@ export interface ConnectionFile {
   /** URL by database name; empty while it starts. */
   readonly databases: Readonly<Record<string, string>>;
 }
+
+/** SQLSTATE. */
+const DISK_FULL = "53100";
 
 /** Another process has this data folder in use. */
 export class AlreadyRunning extends Error {
@@ -98,7 +102,9 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     const port = await startServer(place, fsync);
     const urlOf = (database: string) =>
       `postgres://${SUPERUSER}:${password}@127.0.0.1:${port}/${encodeURIComponent(database)}`;
-    await Promise.all(options.databases.map((database) => ensureDatabase(urlOf(database))));
+    await Promise.all(options.databases.map((database) => ensureDatabase(urlOf(database)))).catch((cause: unknown) => {
+      throw codeOf(cause) === DISK_FULL ? diskFull(place?.dataPath ?? dataDir, cause) : cause;
+    });
     const databases = Object.fromEntries(options.databases.map((database) => [database, urlOf(database)]));
     await writeConnectionFile(dataDir, { pid: process.pid, databases });
     log.debug({ port, dataPath: place.dataPath }, "the embedded Postgres is up");

@@ -43,7 +43,11 @@ const migrate = () => migrateDatabase({ url: database.url, role, log: silent, mi
 
 async function pending(): Promise<string[]> {
   const { db, close } = openDatabase<unknown>({ url: database.url, role, log: silent });
-  return pendingMigrations(db, role, migrations).finally(close);
+  try {
+    return await pendingMigrations(db, role, migrations);
+  } finally {
+    await close();
+  }
 }
 
 describe("migrateToLatest", () => {

@@ -9,6 +9,8 @@ import { codeOf } from "./database-errors.ts";
 import { openDatabase } from "./database.ts";
 import type { Logger } from "./logger.ts";
 
+export { databaseName } from "./database-name.ts";
+
 /** `migrations/` at the top of the project; one folder per role below it. */
 export const MIGRATIONS = fileURLToPath(new URL("../../migrations", import.meta.url));
 
@@ -24,11 +26,6 @@ export async function migratedRoles(migrations = MIGRATIONS): Promise<string[]> 
     .filter((entry) => entry.isDirectory())
     .map((entry) => entry.name)
     .sort();
-}
-
-/** The database of a role, e.g. orderdb; the bus's is called events. */
-export function databaseName(role: string): string {
-  return role === "events" ? "events" : `${role}db`;
 }
 
 /** Names of a role's migrations, oldest first. @throws Error for a file whose name would be passed over. */
@@ -72,7 +69,7 @@ export async function migrateToLatest<DB>(db: Kysely<DB>, role: string, migratio
   if (error === undefined) return results.map((result) => result.migrationName);
   const failed = results.find((result) => result.status === "Error")?.migrationName;
   const what = failed === undefined ? `The migrations of ${role}` : `The migration migrations/${role}/${failed}.ts`;
-  const why = error instanceof Error ? error.message : String(error);
+  const why = error instanceof Error ? error.message : "for an unknown reason";
   throw new Error(`${what} failed, nothing was applied: ${why}`, { cause: error });
 }
 

@@ -26,7 +26,15 @@ export interface Pipeline {
   many(call: Call, input: unknown): AsyncIterable<AnyMessage>;
 }
 
-export function createPipeline(role: string, services: readonly ServedService[]): Pipeline {
+/** Milliseconds that a stream may wait for its next message once the process stops. */
+const PATIENCE_MS = 500;
+
+/** @param stopping aborts when the process begins to stop. */
+export function createPipeline(
+  role: string,
+  services: readonly ServedService[],
+  stopping = new AbortController().signal,
+): Pipeline {
   const check = createMessageCheck();
   const byType = new Map(services.map((served) => [served.service.typeName, served]));
 
@@ -64,7 +72,7 @@ export function createPipeline(role: string, services: readonly ServedService[])
       try {
         const handler = handlerOf(call.method) as AnyStream;
         const request = checked(check, call, input, traffic);
-        for await (const response of untilAborted(call, handler(request, call))) {
+        for await (const response of untilAborted(call, stopping, handler(request, call))) {
           traffic.sent += 1;
           yield create(call.method.output, response);
         }
@@ -108,13 +116,19 @@ async function* checkedEach(
   }
 }
 
-/** Passes a stream on until the call is aborted, also while its producer waits for something else. */
-async function* untilAborted<T>(call: Call, source: AsyncIterable<T>): AsyncIterable<T> {
+/**
+ * Passes a stream on until the call is aborted, also while its producer waits for something else. When the process
+ * stops, a server stream ends that waits, as a watch does: its reader resumes elsewhere.
+ */
+async function* untilAborted<T>(call: Call, stopping: AbortSignal, source: AsyncIterable<T>): AsyncIterable<T> {
   const iterator = source[Symbol.asyncIterator]();
+  const mayWait = call.method.methodKind !== "server_streaming";
   let ended = false;
   try {
     for (;;) {
-      const next = await withinDeadline(call, () => iterator.next());
+      const next = await withinDeadline(call, () =>
+        mayWait ? iterator.next() : unlessStopping(stopping, iterator.next()),
+      );
       if (next.done) {
         ended = true;
         return;
@@ -126,5 +140,24 @@ async function* untilAborted<T>(call: Call, source: AsyncIterable<T>): AsyncIter
   } finally {
     // Not awaited: a producer that is suspended in an await returns only once that settles.
     if (!ended) void Promise.resolve(iterator.return?.()).catch(() => undefined);
+  }
+}
+
+/** The result, or OVERLOADED where it does not come soon after the process begins to stop. */
+async function unlessStopping<T>(stopping: AbortSignal, result: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  let timer: NodeJS.Timeout | undefined;
+  const start = () => {
+    timer = setTimeout(() => {
+      reject(errors.OVERLOADED({ message: "The server is stopping; resume the stream.", retryAfterMs: 100 }));
+    }, PATIENCE_MS);
+  };
+  if (stopping.aborted) start();
+  else stopping.addEventListener("abort", start, { once: true });
+  try {
+    return await Promise.race([result, promise]);
+  } finally {
+    clearTimeout(timer);
+    stopping.removeEventListener("abort", start);
   }
 }

@@ -5,6 +5,7 @@ import type { FileDescriptorProto } from "@bufbuild/protobuf/wkt";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { Code } from "@connectrpc/connect";
+import { file_google_rpc_error_details } from "#gen/google/rpc/error_details_pb.ts";
 import type { ServerReflectionRequest } from "#gen/grpc/reflection/v1/reflection_pb.ts";
 import { ServerReflection } from "#gen/grpc/reflection/v1/reflection_pb.ts";
 import type { ServerReflectionRequest as AlphaRequest } from "#gen/grpc/reflection/v1alpha/reflection_pb.ts";
@@ -23,7 +24,8 @@ type Answer =
 
 /**
  * Serves grpc.reflection.v1 and v1alpha: what `buf curl` and grpcurl need to call without a schema. Only files that
- * the services reach are served, in them only these services, and of those no method that `hide` names.
+ * the services reach are served, in them only these services, and of those no method that `hide` names; and the details
+ * of errors, which no file imports: a Status inside a message carries them as Any.
  */
 export function reflectionRoutes(router: ConnectRouter, services: readonly DescService[], hide: Hide): void {
   const catalogue = createCatalogue(services, hide);
@@ -148,6 +150,7 @@ function createCatalogue(services: readonly DescService[], hide: Hide): Catalogu
   }
 
   for (const service of visible) add(service.file);
+  add(file_google_rpc_error_details);
   return { services: visible.map((service) => service.typeName), files, symbols, extensions };
 }
 

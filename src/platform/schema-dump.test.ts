@@ -38,7 +38,8 @@ async function dumpOf(sql: string): Promise<string> {
   try {
     const client = new Client({ connectionString: database.url });
     await client.connect();
-    await client.query(sql).finally(() => client.end());
+    await client.query(sql);
+    await client.end();
     return await dumpSchema(database.url);
   } finally {
     await database.drop();

@@ -1,5 +1,4 @@
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import type { CallOptions } from "@connectrpc/connect";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { User } from "#gen/commerce/user/v1/user_pb.ts";
 import { UserErrorReason, UserService, UserState } from "#gen/commerce/user/v1/user_pb.ts";
@@ -8,7 +7,7 @@ import { userErrors } from "../../src/roles/user/errors.ts";
 import userRole from "../../src/roles/user/index.ts";
 import type { UserTables } from "../../src/roles/user/schema.ts";
 import type { TestCaller, TestRole } from "../support/role.ts";
-import { refusal, startTestRole } from "../support/role.ts";
+import { present, refusal, replayNote, settled, startTestRole } from "../support/role.ts";
 
 let role: TestRole;
 let users: ReturnType<typeof clientOf>;
@@ -25,20 +24,6 @@ const someEmail = () => `user${String((count += 1))}@example.com`;
 
 async function createUser(email = someEmail(), displayName = ""): Promise<User> {
   return present((await users.createUser({ email, displayName })).user);
-}
-
-function present<T>(value: T | undefined): T {
-  if (value === undefined) throw new Error("The answer lacks its resource.");
-  return value;
-}
-
-/** Notes the response header of a replay. */
-function replayNote(): { options: CallOptions; replayed: string | null | undefined } {
-  const note: { options: CallOptions; replayed: string | null | undefined } = {
-    options: { onHeader: (header) => (note.replayed = header.get("idempotent-replayed")) },
-    replayed: undefined,
-  };
-  return note;
 }
 
 test("the role's errors are the reasons of its proto", () => {
@@ -76,9 +61,9 @@ test("of 20 CreateUser at once with one email, one succeeds", async () => {
   const calls = Array.from({ length: 20 }, (_, index) =>
     users.createUser({ email: index % 2 === 0 ? "race@example.com" : "RACE@example.com" }),
   );
-  const outcomes = await Promise.allSettled(calls);
-  expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
-  for (const call of calls) await call.catch(async () => expect((await refusal(call)).reason).toBe("EMAIL_TAKEN"));
+  const { answers, reasons } = await settled(calls);
+  expect(answers).toHaveLength(1);
+  expect(new Set(reasons)).toEqual(new Set(["EMAIL_TAKEN"]));
   const rows = await role.database<UserTables>().selectFrom("users").select("email").execute();
   expect(rows.filter(({ email }) => email.toLowerCase() === "race@example.com")).toHaveLength(1);
 });
@@ -244,18 +229,10 @@ test("of 10 UpdateUser at once with one expected_version, one succeeds", async (
   const calls = Array.from({ length: 10 }, (_, index) =>
     users.updateUser({ id: user.id, displayName: `name ${String(index)}`, expectedVersion: 1 }),
   );
-  const outcomes = await Promise.allSettled(calls);
-  const winners = outcomes.flatMap((outcome) => (outcome.status === "fulfilled" ? [outcome.value.user] : []));
-  expect(winners).toHaveLength(1);
-  for (const call of calls) {
-    await call.catch(async () =>
-      expect(await refusal(call)).toMatchObject({
-        reason: "VERSION_MISMATCH",
-        details: { metadata: { current_version: "2" } },
-      }),
-    );
-  }
-  expect((await users.getUser({ id: user.id })).user).toEqual(winners[0]);
+  const { answers, reasons } = await settled(calls);
+  expect(answers).toHaveLength(1);
+  expect(new Set(reasons)).toEqual(new Set(["VERSION_MISMATCH"]));
+  expect((await users.getUser({ id: user.id })).user).toEqual(answers[0]?.user);
 });
 
 test("DeactivateUser and ReactivateUser: once is a change, twice is none", async () => {
@@ -276,6 +253,12 @@ test("DeactivateUser and ReactivateUser: once is a change, twice is none", async
   expect((await users.reactivateUser({ id: user.id })).user).toEqual(reactivated);
   expect((await refusal(users.deactivateUser({ id: newId() }))).reason).toBe("NOT_FOUND");
   expect((await refusal(users.reactivateUser({ id: newId() }))).reason).toBe("NOT_FOUND");
+});
+
+test("10 DeactivateUser at once are one change", async () => {
+  const { id } = await createUser();
+  const answers = await Promise.all(Array.from({ length: 10 }, () => users.deactivateUser({ id })));
+  expect(answers.map(({ user }) => user?.version)).toEqual(Array.from({ length: 10 }, () => 2));
 });
 
 test("of 10 DeactivateUser and ReactivateUser at once each answers a state that was", async () => {

@@ -13,7 +13,7 @@ declare module "vitest" {
 export interface TestDatabase {
   readonly url: string;
   /** Ends the sessions that are left and removes it. */
-  drop(): Promise<void>;
+  readonly drop: () => Promise<void>;
 }
 
 /** The database that each test database of a role is a copy of. */

@@ -1,5 +1,5 @@
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
-import type { Client, Transport } from "@connectrpc/connect";
+import type { CallOptions, Client, Transport } from "@connectrpc/connect";
 import { createClient, createContextValues } from "@connectrpc/connect";
 import type { Kysely, KyselyPlugin } from "kysely";
 import { pino } from "pino";
@@ -137,6 +137,32 @@ export async function refusal(call: Promise<unknown>): Promise<AppError> {
     throw error;
   }
   throw new Error("The call was not refused.");
+}
+
+/** What became of calls that ran at once: the answers, and the reasons of the refusals. */
+export async function settled<T>(calls: readonly Promise<T>[]): Promise<{ answers: T[]; reasons: string[] }> {
+  const answers: T[] = [];
+  const reasons: string[] = [];
+  for (const outcome of await Promise.allSettled(calls)) {
+    if (outcome.status === "fulfilled") answers.push(outcome.value);
+    else reasons.push((await refusal(Promise.reject(outcome.reason))).reason);
+  }
+  return { answers, reasons };
+}
+
+/** Notes whether a call was answered as a replay: `"true"` or null once it is. */
+export function replayNote(): { readonly options: CallOptions; replayed: string | null | undefined } {
+  const note: ReturnType<typeof replayNote> = {
+    options: { onHeader: (header) => (note.replayed = header.get("idempotent-replayed")) },
+    replayed: undefined,
+  };
+  return note;
+}
+
+/** The resource of an answer. */
+export function present<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error("The answer lacks its resource.");
+  return value;
 }
 
 export interface TestClock extends Clock {

@@ -1,7 +1,7 @@
-import { cp, mkdir, readFile, rename, rm, symlink } from "node:fs/promises";
+import { chmod, cp, mkdir, readFile, readdir, rename, rm, symlink } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 
 /** Where Postgres's programs are: `<native>/bin/{initdb,pg_ctl,postgres}` with their lib and share beside. */
@@ -57,13 +57,19 @@ async function linkLibraries(native: string): Promise<void> {
 }
 
 /** Copies the binaries (60 MB) below `folder` where another account can reach them, once per version. */
-export async function copyBinaries(from: Binaries, folder: string): Promise<Binaries> {
+export async function copyBinaries(
+  from: Binaries,
+  folder: string,
+  onProgress: (message: string) => void,
+): Promise<Binaries> {
   const native = join(folder, `postgres-${from.version}`);
   if (!existsSync(native)) {
+    onProgress("Copying the Postgres programs");
     const half = `${native}.${process.pid}`;
     try {
       await mkdir(folder, { recursive: true, mode: 0o755 });
       await cp(from.native, half, { recursive: true, verbatimSymlinks: true });
+      await openToAll(half);
       await rename(half, native).catch((error: unknown) => {
         if (!existsSync(native)) throw error;
       });
@@ -72,4 +78,14 @@ export async function copyBinaries(from: Binaries, folder: string): Promise<Bina
     }
   }
   return { native, version: from.version };
+}
+
+/** Whatever umask the original was installed under. */
+async function openToAll(folder: string): Promise<void> {
+  await chmod(folder, 0o755);
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    const runs = entry.isDirectory() || basename(entry.parentPath) === "bin" || entry.name.includes(".so");
+    if (!entry.isSymbolicLink()) await chmod(path, runs ? 0o755 : 0o644);
+  }
 }

@@ -30,8 +30,11 @@ const NOBODY = 65534;
  */
 export function makeDataDir(dataDir: string): void {
   const root = process.getuid?.() === 0;
-  if (mkdirSync(dataDir, { recursive: true, mode: root ? 0o711 : 0o700 }) !== undefined && root) {
-    chmodSync(dataDir, 0o711);
+  try {
+    const made = mkdirSync(dataDir, { recursive: true, mode: root ? 0o711 : 0o700 });
+    if (made !== undefined && root) chmodSync(dataDir, 0o711);
+  } catch (cause) {
+    throw new Error(`The data folder ${dataDir} cannot be made; choose another DATA_DIR.`, { cause });
   }
 }
 
@@ -88,8 +91,7 @@ export async function settlePlace(
     const base = bases.find((path) => makeRootFolder(path) && passes(account, path));
     if (base === undefined)
       throw new Error(`uid ${account.uid} reaches none of ${bases.join(", ")}; give DATABASE_URL.`);
-    onProgress("Copying the Postgres programs");
-    programs = await copyBinaries(binaries, base);
+    programs = await copyBinaries(binaries, base, onProgress);
     notes.push(`its programs in ${programs.native}`);
   }
   if (notes.length === 0) return { dataPath, binaries: programs, account };

@@ -1,6 +1,5 @@
 import type { Kysely } from "kysely";
 import type { Call } from "../../platform/call.ts";
-import { errors } from "../../platform/errors.ts";
 import type { Notifications } from "../../platform/notifications.ts";
 import type { Order, OrderEvent } from "./order.ts";
 import { isFinal, isSettled } from "./order.ts";
@@ -22,10 +21,10 @@ export interface WatchContext {
 
 /**
  * An order's history after a position, each event once and in order, as it happens; ends after a final one.
- * @throws AppError NOT_FOUND; OVERLOADED when the process stops: the reader resumes elsewhere.
+ * @throws AppError NOT_FOUND
  */
 export async function* watchOrder(
-  { db, notifications, stopping }: WatchContext,
+  { db, notifications }: WatchContext,
   call: Call,
   id: string,
   after: bigint,
@@ -35,7 +34,7 @@ export async function* watchOrder(
   const changes = notifications.watch(id);
   try {
     for (;;) {
-      const changed = changes.next(POLL_MS, AbortSignal.any([call.signal, stopping]));
+      const changed = changes.next(POLL_MS, call.signal);
       for (const event of await listEvents(db, id, position)) {
         yield event;
         position = event.position;
@@ -44,8 +43,6 @@ export async function* watchOrder(
       // Resumed after its last event.
       if (isFinal(state)) return;
       await changed;
-      if (stopping.aborted)
-        throw errors.OVERLOADED({ message: "The service restarts; watch again.", retryAfterMs: 100 });
     }
   } finally {
     changes.close();
