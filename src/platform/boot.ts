@@ -205,11 +205,11 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
       readiness,
       http: (app) => {
         if (!edge) return mountRawRoutes(app, role, started.get(role)?.running.routes ?? [], log);
-        for (const [name, { services }] of Object.entries(registry)) {
-          if (services.length === 0) continue;
+        for (const name of Object.keys(registry)) {
           const here = started.get(name);
+          const elsewhere = config.urls[name];
           if (here) mountRawRoutes(app, name, here.running.routes ?? [], log);
-          else if (config.urls[name]) mountForwardedRoutes(app, name, config.urls[name], log);
+          else if (elsewhere) mountForwardedRoutes(app, name, elsewhere, log);
         }
       },
     });

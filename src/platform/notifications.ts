@@ -45,8 +45,6 @@ export function listen({ url, role, channel, log }: ListenOptions): Notification
       } catch (error) {
         log.debug({ role, channel, err: error }, "listening was interrupted");
       }
-      // Whoever watched during the gap looks once.
-      for (const wake of [...watchers.values()].flatMap((set) => [...set])) wake();
       await delay(RECONNECT_MS, undefined, { signal: closed.signal, ref: false }).catch(() => undefined);
     }
   }
@@ -66,6 +64,8 @@ export function listen({ url, role, channel, log }: ListenOptions): Notification
     await client.connect();
     try {
       await client.query(`listen ${client.escapeIdentifier(channel)}`);
+      // What was announced before this is lost: whoever waits looks once.
+      for (const wake of [...watchers.values()].flatMap((set) => [...set])) wake();
       await ended;
     } finally {
       await client.end().catch(() => undefined);

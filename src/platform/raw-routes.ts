@@ -1,4 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
+import { refuse } from "./edge.ts";
+import { errors } from "./errors.ts";
 import { newId } from "./id.ts";
 import type { Logger } from "./logger.ts";
 
@@ -52,7 +54,8 @@ export function mountRawRoutes(app: FastifyInstance, role: string, routes: reado
       scope.route({
         method: route.method,
         url: `/-/${role}${route.path}`,
-        bodyLimit: route.maxBytes,
+        // Fastify wants at least one byte; a GET has no body anyway.
+        bodyLimit: Math.max(1, route.maxBytes),
         handler: async (request, reply) => {
           const startedAt = performance.now();
           const requestId = newId();
@@ -78,7 +81,8 @@ export function mountRawRoutes(app: FastifyInstance, role: string, routes: reado
               .send(answer.body);
           } catch (error) {
             callLog.error({ err: error }, "unexpected error");
-            return await reply.code(500).send({ code: "internal", reason: "INTERNAL", requestId });
+            refuse(request, reply, errors.INTERNAL({ metadata: { request_id: requestId } }));
+            return await reply;
           } finally {
             const ms = Math.round((performance.now() - startedAt) * 10) / 10;
             callLog.info({ method: `${route.method} /-/${role}${route.path}`, status, ms }, "http");
@@ -112,8 +116,10 @@ export function mountForwardedRoutes(app: FastifyInstance, role: string, to: URL
             .headers(endToEnd([...answer.headers]))
             .send(body);
         } catch (error) {
-          log.warn({ role, err: error }, "a raw route's role does not answer");
-          return reply.code(503).header("retry-after", "1").send({ code: "unavailable", reason: "PEER_DOWN" });
+          log.warn({ role, err: error }, "the role of a raw route does not answer");
+          const down = errors.PEER_DOWN({ retryAfterMs: 1_000, metadata: { peer: role } });
+          refuse(request, reply, down, { headers: { "retry-after": "1" } });
+          return await reply;
         }
       },
     });
