@@ -1,4 +1,4 @@
-import type { Client } from "@connectrpc/connect";
+import type { CallOptions } from "@connectrpc/connect";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { SingleBar } from "cli-progress";
@@ -6,6 +6,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
+import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import { readEnvironment } from "../platform/environment.ts";
 import { mapConcurrently } from "../platform/streams.ts";
 import { wireRegistry } from "../platform/wire.ts";
@@ -24,7 +25,7 @@ const options = new Command("npm run seed --")
   .option("--products <n>", "products to have", whole, 0)
   .option("--users <n>", "users to have", whole, 0)
   .option("--orders <n>", "orders to have; needs users and products", whole, 0)
-  .option("--url <url>", "the gateway", `http://localhost:${port}`)
+  .option("--url <url>", "the gateway", address, `http://localhost:${port}`)
   .addHelpText("after", "\nExample:\n  npm run seed -- --products 10000 --users 100 --orders 1000\n")
   .parse()
   .opts<{ products: number; users: number; orders: number; url: string }>();
@@ -45,9 +46,12 @@ const products = createClient(ProductService, transport);
 const orders = createClient(OrderService, transport);
 
 try {
-  await fill("products", options.products, (n) => products.addProduct(seedProduct(n)));
-  const userIds = await fillUsers(users, Math.max(options.users, options.orders > 0 ? 1 : 0));
-  await fill("orders", options.orders, (n) => orders.createOrder(seedOrder(n, userIds, options.products)));
+  await fill("products", options.products, (n, call) => products.addProduct(seedProduct(n), call));
+  const userIds: string[] = [];
+  await fill("users", Math.max(options.users, options.orders > 0 ? 1 : 0), async (n, call) => {
+    userIds[n - 1] = await userId(n, call);
+  });
+  await fill("orders", options.orders, (n, call) => orders.createOrder(seedOrder(n, userIds, options.products), call));
   process.exit(0);
 } catch (error) {
   process.stderr.write(`\n${explain(error)}\n`);
@@ -55,7 +59,7 @@ try {
 }
 
 /** Makes the things 1 to `count`; one that is there already counts as made. */
-async function fill(what: string, count: number, make: (n: number) => Promise<unknown>): Promise<void> {
+async function fill(what: string, count: number, make: (n: number, call: Call) => Promise<unknown>): Promise<void> {
   if (count === 0) return;
   const bar = new SingleBar({
     format: `${what.padEnd(9)} {bar} {value}/{total}  {eta_formatted} left`,
@@ -66,16 +70,20 @@ async function fill(what: string, count: number, make: (n: number) => Promise<un
   bar.start(count, 0);
   try {
     const made = mapConcurrently(numbers(count), concurrency, async (n) => {
+      let there = false;
+      const isThere = () => {
+        there = true;
+      };
       try {
-        await make(n);
-        return {};
+        await make(n, { isThere, onHeader: (header) => header.has("idempotent-replayed") && isThere() });
       } catch (error) {
-        if (error instanceof ConnectError && error.code === Code.AlreadyExists) return { there: true };
-        return { error };
+        if (!wasMade(error)) return { there, error };
+        isThere();
       }
+      return { there };
     });
     for await (const result of made) {
-      if (result.error !== undefined) throw result.error;
+      if ("error" in result) throw result.error;
       if (result.there) there += 1;
       bar.increment();
     }
@@ -89,17 +97,7 @@ async function fill(what: string, count: number, make: (n: number) => Promise<un
   );
 }
 
-/** The ids of the seeded users. */
-async function fillUsers(client: Client<typeof UserService>, count: number): Promise<string[]> {
-  const ids: string[] = [];
-  await fill("users", count, async (n) => {
-    const { user } = await client.createUser(seedUser(n));
-    if (user) ids.push(user.id);
-  });
-  return ids.sort();
-}
-
-async function* numbers(count: number): AsyncIterable<number> {
+PLACEasync function* numbers(count: number): AsyncIterable<number> {
   for (let n = 1; n <= count; n += 1) yield n;
 }
 
@@ -109,6 +107,11 @@ function whole(text: string): number {
     throw new InvalidArgumentError("must be a whole number up to 10000000");
   }
   return value;
+}
+
+function address(text: string): string {
+  if (!/^https?:$/.test(URL.parse(text)?.protocol ?? "")) throw new InvalidArgumentError("must be http://host:port");
+  return text;
 }
 
 function explain(error: unknown): string {

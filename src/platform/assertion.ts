@@ -15,6 +15,8 @@ export interface Assertion {
   /** The role that made it. */
   readonly caller: string;
   readonly subject: Subject;
+  /** Whether that role only passes on an outsider's call. */
+  readonly outside: boolean;
 }
 
 /** Makes the assertions of one role. One per subject and callee serves for half its life. */
@@ -26,8 +28,9 @@ export interface Assertions {
 
 /**
  * Assertions signed with a key that is derived from the installation's secret, which every role's process is given.
+ * @param edge whether this role only passes on the calls of outsiders.
  */
-export function createAssertions(role: string, secret: string): Assertions {
+export function createAssertions(role: string, secret: string, edge = false): Assertions {
   const key = new Uint8Array(hkdfSync("sha256", secret, "", "connect-commerce assertion", 32));
   const signed = new Map<string, { token: string; freshUntil: number }>();
   const verified = new Map<string, { assertion: Assertion; until: number }>();
@@ -37,7 +40,7 @@ export function createAssertions(role: string, secret: string): Assertions {
       const cacheKey = JSON.stringify([callee, subject]);
       const known = signed.get(cacheKey);
       if (known && known.freshUntil > Date.now()) return known.token;
-      const token = await new SignJWT({ subject })
+      const token = await new SignJWT({ subject, outside: edge })
         .setProtectedHeader({ alg: "HS256", typ })
         .setIssuer(role)
         .setAudience(callee)
@@ -61,6 +64,7 @@ export function createAssertions(role: string, secret: string): Assertions {
         const assertion = {
           caller: payload.iss ?? "",
           subject: (payload["subject"] as Subject | undefined) ?? anonymous,
+          outside: payload["outside"] !== false,
         };
         remember(verified, token, { assertion, until: (payload.exp ?? 0) * 1_000 });
         return assertion;

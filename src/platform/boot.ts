@@ -127,9 +127,10 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
       const pages = createPageTokens(name, secret);
       const peers = createPeers({
         caller: name,
+        edge: registry[name]?.edge ?? false,
         local: (role) => (config.roles.includes(role) ? () => pipelineOf(started, role) : undefined),
         remote: (role) => remote.to(role),
-        assertions: createAssertions(name, secret),
+        assertions: createAssertions(name, secret, registry[name]?.edge),
         log,
       });
       const running = await definition.start({

@@ -25,6 +25,8 @@ export interface Call {
   readonly subject: Subject;
   /** The role that made this call, where another role did and proved it. */
   readonly caller: string | undefined;
+  /** Whether it is an outsider's call: one that came in here, or that the caller only passes on. */
+  readonly outside: boolean;
   /** Epoch milliseconds; undefined only on streams. */
   readonly deadline: number | undefined;
   /** Aborts when the caller goes away, the deadline passes or the process must end. */

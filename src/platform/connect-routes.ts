@@ -39,6 +39,7 @@ export function connectRoutes(
       requestId,
       subject: proof?.subject ?? anonymous,
       caller: proof?.caller,
+      outside: proof?.outside ?? true,
       deadline: unary || timeoutMs !== undefined ? deadlineOf(Date.now(), timeoutMs) : undefined,
       parent: context.signal,
       reasonOf: whyAborted,

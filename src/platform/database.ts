@@ -175,7 +175,7 @@ function isConflict(error: unknown): boolean {
 }
 
 /** Unique, foreign key, check, exclusion: the violations that carry the name of a constraint we wrote. */
-const VIOLATIONS = new Set(["23505", "23503", "23514", "23P01"]);
+const VIOLATIONS = new Set(["23505", "23503", "23001", "23514", "23P01"]);
 
 /**
  * Runs `work`; the violation of a constraint named in `mapping` is thrown as the error made for it, anything else as

@@ -69,6 +69,12 @@ export interface Outcome<T> {
   readonly replayed: boolean;
 }
 
+/** The result of a claimed call, with the header that tells a replay. */
+export function answer<T>(call: Call, { result, replayed }: Outcome<T>): T {
+  if (replayed) call.setHeader("idempotent-replayed", "true");
+  return result;
+}
+
 /** Runs work at most once per claim, in one transaction with it; see {@link createOnce}. */
 export type Once<DB> = <D extends DescMessage>(
   claim: Claim | undefined,

@@ -10,6 +10,7 @@ export interface IncomingCall {
   readonly requestId: string;
   readonly subject: Subject;
   readonly caller: string | undefined;
+  readonly outside: boolean;
   readonly deadline: number | undefined;
   /** Aborts when the caller goes away or the process must end. */
   readonly parent: AbortSignal | undefined;
@@ -47,7 +48,7 @@ export function openCall(incoming: IncomingCall): OpenCall {
     return controller.signal;
   }
 
-  const { role, method, requestId, subject, caller } = incoming;
+  const { role, method, requestId, subject, caller, outside } = incoming;
   let log: Logger | undefined;
   const call: Call = {
     role,
@@ -55,6 +56,7 @@ export function openCall(incoming: IncomingCall): OpenCall {
     requestId,
     subject,
     caller,
+    outside,
     deadline,
     get signal() {
       return signal();

@@ -388,6 +388,38 @@ describe("CancelOrder", () => {
   });
 });
 
+describe("whose orders", () => {
+  test("users reach their own, with the permission others', and learn nothing about the rest", async () => {
+    const other = randomUUID();
+    catalogue.users.set(other, UserState.ACTIVE);
+    const as = (id: string, ...permissions: string[]) =>
+      role.client(OrderService, { subject: { kind: "user", id, permissions } });
+    const mine = as(userId);
+    const { order: created } = await mine.createOrder({ items: [{ sku: "MUG", quantity: 1 }] });
+    const id = created?.id ?? "";
+    expect(created?.userId).toBe(userId);
+    expect((await mine.listOrders({})).orders.map((listed) => listed.id)).toContain(id);
+
+    const theirs = as(other);
+    const refused = [
+      await refusal(theirs.getOrder({ id })),
+      await refusal(theirs.getOrder({ id: randomUUID() })),
+      await refusal(theirs.listOrderEvents({ id })),
+      await refusal(theirs.cancelOrder({ id })),
+      await refusal(theirs.listOrders({ userId })),
+      await refusal(theirs.createOrder(draft())),
+      await refusal(theirs.watchOrder({ id })[Symbol.asyncIterator]().next()),
+    ];
+    expect(new Set(refused.map(({ reason, message }) => `${reason} ${message}`)).size).toBe(1);
+    expect(refused[0]?.reason).toBe("ACCESS_DENIED");
+
+    const support = as(other, "order.read");
+    expect((await support.getOrder({ id })).order).toEqual(created);
+    expect((await refusal(support.cancelOrder({ id }))).reason).toBe("ACCESS_DENIED");
+    expect((await as(other, "order.write").cancelOrder({ id })).order?.state).toBe(OrderState.CANCELLED);
+  });
+});
+
 describe("WatchOrder", () => {
   test("sees what another replica does, at once, and ends with a final event", async () => {
     const replica = (await role.replica()).client(OrderService);

@@ -132,6 +132,7 @@ test("BatchGetUsers answers in the order asked for, each once, and names the abs
   expect(answer.users).toEqual([c, a, b]);
   expect(answer.absentIds).toEqual([absent]);
   expect((await refusal(asRole.batchGetUsers({ ids: [] }))).details.fields?.[0]?.field).toBe("ids");
+  expect((await refusal(clientOf(role).batchGetUsers({ ids: [a.id] }))).reason).toBe("ACCESS_DENIED");
 });
 
 test("ListUsers pages, newest first, without loss or duplicates while users are added", async () => {

@@ -90,7 +90,12 @@ export async function startTestRole(
   const clientsOf = (instance: RunningRole): TestRole["client"] => {
     const pipeline = createPipeline(name, instance.services);
     return (service, { role, subject } = {}) => {
-      const transport = localTransport({ caller: role ?? "gateway", pipeline: () => pipeline, log });
+      const transport = localTransport({
+        caller: role ?? "gateway",
+        edge: role === undefined,
+        pipeline: () => pipeline,
+        log,
+      });
       const acting = subject ?? (role === undefined ? anonymous : undefined);
       return createClient(service, acting ? actingAs(transport, acting) : transport);
     };
@@ -190,6 +195,7 @@ function actingAs(transport: Transport, subject: Subject): Transport {
       requestId: newId(),
       subject,
       caller: undefined,
+      outside: true,
       deadline: undefined,
       parent: undefined,
       log: pino({ level: "silent" }),

@@ -21,6 +21,8 @@ export interface Peers {
 export interface PeersOptions {
   /** The role that calls. */
   readonly caller: string;
+  /** Whether it only passes on the calls of outsiders. */
+  readonly edge: boolean;
   /** The pipeline of a role in this process, if it runs here. */
   readonly local: (role: string) => (() => Pipeline) | undefined;
   /** The connections to a role elsewhere. */
@@ -29,14 +31,14 @@ export interface PeersOptions {
   readonly log: Logger;
 }
 
-export function createPeers({ caller, local, remote, assertions, log }: PeersOptions): Peers {
+export function createPeers({ caller, edge, local, remote, assertions, log }: PeersOptions): Peers {
   const plain = new Map<string, Transport>();
   const retrying = new Map<string, Transport>();
 
   function transport(role: string): Transport {
     return once(plain, role, () => {
       const pipeline = local(role);
-      if (pipeline) return localTransport({ caller, pipeline, log });
+      if (pipeline) return localTransport({ caller, edge, pipeline, log });
       return networkTransport({ caller, peer: role, connections: remote(role), assertions });
     });
   }

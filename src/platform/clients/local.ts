@@ -13,13 +13,15 @@ import { servedCall } from "./serving.ts";
 export interface LocalTransportOptions {
   /** The role that calls. */
   readonly caller: string;
+  /** Whether it only passes on the calls of outsiders. */
+  readonly edge?: boolean;
   /** The role that is called; looked up at each call, since roles of one process start one after the other. */
   readonly pipeline: () => Pipeline;
   readonly log: Logger;
 }
 
 /** Calls a role in this process: through the very pipeline that serves its port, without bytes in between. */
-export function localTransport({ caller, pipeline, log }: LocalTransportOptions): Transport {
+export function localTransport({ caller, edge = false, pipeline, log }: LocalTransportOptions): Transport {
   function open(
     method: DescMethod,
     signal: AbortSignal | undefined,
@@ -35,6 +37,7 @@ export function localTransport({ caller, pipeline, log }: LocalTransportOptions)
       requestId: served?.requestId ?? newId(),
       subject: served?.subject ?? { kind: "service", role: caller },
       caller,
+      outside: edge,
       deadline:
         method.methodKind === "unary" || timeoutMs !== undefined ? deadlineOf(Date.now(), timeoutMs) : undefined,
       parent: signal,

@@ -75,14 +75,17 @@ function initFailure(place: Place, cause: unknown): Error {
   const text = cause instanceof Error ? cause.message : String(cause);
   const folder = dirname(place.dataPath);
   if (/ENOSPC|No space left on device|Disk quota exceeded|EDQUOT/.test(text)) {
-    return new Error(`The disk is full: the embedded Postgres needs about 100 MB in ${folder} to begin with.`, {
-      cause,
-    });
+    return diskFull(folder, cause);
   }
   if (/EACCES|EPERM|EROFS|Permission denied|Read-only file system/.test(text)) {
     return new Error(`The embedded Postgres cannot write to ${folder}; choose another DATA_DIR.`, { cause });
   }
   return new Error(`The embedded Postgres could not make its data folder in ${folder}: ${text}`, { cause });
+}
+
+/** What to say of a disk that cannot take the data. */
+export function diskFull(folder: string, cause: unknown): Error {
+  return new Error(`The disk is full: the embedded Postgres needs about 150 MB in ${folder} to begin with.`, { cause });
 }
 
 async function checkUsable({ dataPath, binaries, account }: Place): Promise<void> {

@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { SETTINGS_FILE } from "./cluster.ts";
+import { SETTINGS_FILE, diskFull } from "./cluster.ts";
 import type { Place } from "./place.ts";
 import { run } from "./programs.ts";
 
@@ -46,7 +46,7 @@ export async function startServer(place: Place, fsync: boolean): Promise<number>
 
 function startFailure(place: Place, said: string): Error {
   if (said.includes("No space left on device")) {
-    return new Error(`The disk of ${place.dataPath} is full: the embedded Postgres cannot start.`);
+    return diskFull(place.dataPath, said);
   }
   const lines = said.split("\n").slice(-5).join("\n") || "it said nothing";
   return new Error(

@@ -22,11 +22,12 @@ import {
   WaitFor,
 } from "#gen/commerce/order/v1/order_pb.ts";
 import type { Call, Handlers } from "../../platform/call.ts";
-import { invalidRequest } from "../../platform/errors.ts";
+import { invalidRequest, notFound } from "../../platform/errors.ts";
 import type { Outcome } from "../../platform/idempotency.ts";
-import { claimOf, createCoalescer, createOnce, findReplay } from "../../platform/idempotency.ts";
+import { answer, claimOf, createCoalescer, createOnce, findReplay } from "../../platform/idempotency.ts";
 import { moneyToProto, parseMoney } from "../../platform/money.ts";
 import type { PageTokens } from "../../platform/page.ts";
+import { checkActsFor } from "../../platform/rules/access.ts";
 import { toAppError } from "../../platform/rules/errors.ts";
 import { createMessageCheck } from "../../platform/rules/validate.ts";
 import { mapConcurrently } from "../../platform/streams.ts";
@@ -35,7 +36,7 @@ import { cancelOrder } from "./cancel-order.ts";
 import type { Address, Order, OrderEvent } from "./order.ts";
 import type { OrderDraft, PlaceOrderContext } from "./place-order.ts";
 import { placeOrder } from "./place-order.ts";
-import { getOrder, listEvents, listOrders } from "./store.ts";
+import { findOrder, listEvents, listOrders } from "./store.ts";
 import type { WatchContext } from "./watch-order.ts";
 import { waitUntilSettled, watchOrder } from "./watch-order.ts";
 
@@ -93,10 +94,17 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
     }
   }
 
+  /** An order that the caller may see or change. @throws AppError ACCESS_DENIED, NOT_FOUND */
+  async function findFor(call: Call, id: string, permission: string): Promise<Order> {
+    const order = await findOrder(db, id);
+    checkActsFor(call.subject, order?.userId ?? "", permission);
+    if (!order) throw notFound("order", id);
+    return order;
+  }
+
   return {
     async createOrder(request, call) {
-      const { result, replayed } = await record(request, call);
-      if (replayed) call.setHeader("idempotent-replayed", "true");
+      const result = answer(call, await record(request, call));
       if (request.waitFor !== WaitFor.SETTLED || !result.order) return result;
       return { order: toProto(await waitUntilSettled(context, call, result.order.id)) };
     },
@@ -126,8 +134,8 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
       return { results };
     },
 
-    async getOrder({ id }) {
-      return { order: toProto(await getOrder(db, id)) };
+    async getOrder({ id }, call) {
+      return { order: toProto(await findFor(call, id, "order.read")) };
     },
 
     async listOrders(request, call) {
@@ -141,7 +149,7 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
         omit: ["pageToken", "pageSize"],
       });
       const filter = {
-        userId: ownerOf(request.userId, call),
+        userId: ownerOf(request.userId, call, "order.read"),
         states: request.states.flatMap((state) => stateNames.get(state) ?? []),
         createdSince: request.createdSince && timestampDate(request.createdSince),
         createdBefore: request.createdBefore && timestampDate(request.createdBefore),
@@ -155,21 +163,22 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
     },
 
     async cancelOrder(request, call) {
+      await findFor(call, request.id, "order.write");
       const claim = claimOf(call, CancelOrderRequestSchema, request);
-      const { result, replayed } = await once(claim, CancelOrderResponseSchema, async (trx) => {
+      const outcome = await once(claim, CancelOrderResponseSchema, async (trx) => {
         const order = await cancelOrder(trx, request.id, request.expectedVersion, clock.now());
         return create(CancelOrderResponseSchema, { order: toProto(order) });
       });
-      if (replayed) call.setHeader("idempotent-replayed", "true");
-      return result;
+      return answer(call, outcome);
     },
 
-    async listOrderEvents({ id }) {
-      await getOrder(db, id);
+    async listOrderEvents({ id }, call) {
+      await findFor(call, id, "order.read");
       return { events: (await listEvents(db, id, 0n)).map(eventToProto) };
     },
 
     async *watchOrder({ id, afterPosition }, call) {
+      await findFor(call, id, "order.read");
       for await (const event of watchOrder(context, call, id, afterPosition)) yield { event: eventToProto(event) };
     },
   };
@@ -197,16 +206,20 @@ function respond(order: Order): CreateOrderResponse {
   return create(CreateOrderResponseSchema, { order: toProto(order) });
 }
 
-/** Whose orders a request is about: the named user's, or the caller's own. */
-function ownerOf(userId: string, call: Call): string {
-  if (userId !== "") return userId.toLowerCase();
-  if (call.subject.kind === "user") return call.subject.id;
+/** Whose orders a request is about: the caller's own, or the named user's where the caller may act for them. */
+function ownerOf(userId: string, { subject }: Call, permission: string): string {
+  const named = userId.toLowerCase();
+  if (named !== "") {
+    checkActsFor(subject, named, permission);
+    return named;
+  }
+  if (subject.kind === "user") return subject.id;
   throw invalidRequest({ field: "user_id", description: "is required of a caller who is not logged in" });
 }
 
 function parseDraft(request: CreateOrderRequest, call: Call): OrderDraft {
   return {
-    userId: ownerOf(request.userId, call),
+    userId: ownerOf(request.userId, call, "order.write"),
     items: request.items.map(({ sku, quantity }) => ({ sku, quantity })),
     paymentMethodToken: request.paymentMethodToken === "" ? undefined : request.paymentMethodToken,
     shippingAddress: request.shippingAddress && parseAddress(request.shippingAddress),

@@ -11,11 +11,11 @@ import {
   UpdateCategoryRequestSchema,
   UpdateCategoryResponseSchema,
 } from "#gen/commerce/product/v1/product_pb.ts";
-import type { Call, Handlers } from "../../platform/call.ts";
+import type { Handlers } from "../../platform/call.ts";
 import type { Clock } from "../../platform/clock.ts";
 import { notFound } from "../../platform/errors.ts";
-import type { Once, Outcome } from "../../platform/idempotency.ts";
-import { claimOf } from "../../platform/idempotency.ts";
+import type { Once } from "../../platform/idempotency.ts";
+import { answer, claimOf } from "../../platform/idempotency.ts";
 import type { PageTokens } from "../../platform/page.ts";
 import type { CategoryChange } from "./change-category.ts";
 import { changeCategory, createCategory } from "./change-category.ts";
@@ -86,12 +86,6 @@ export function createCategoryRpc({
       return answer(call, outcome);
     },
   };
-}
-
-/** The answer of a keyed call, marked where it is a replay. */
-export function answer<T>(call: Call, { result, replayed }: Outcome<T>): T {
-  if (replayed) call.setHeader("idempotent-replayed", "true");
-  return result;
 }
 
 function parseChange({ parentId, name, slug, position }: UpdateCategoryRequest): CategoryChange {

@@ -24,14 +24,14 @@ import {
 } from "#gen/commerce/product/v1/product_pb.ts";
 import type { Handlers } from "../../platform/call.ts";
 import { invalidRequest } from "../../platform/errors.ts";
-import { claimOf } from "../../platform/idempotency.ts";
+import { answer, claimOf } from "../../platform/idempotency.ts";
 import { parseMoney } from "../../platform/money.ts";
 import { addProduct, changeProduct, changeProductState } from "./change-product.ts";
 import { exportProducts } from "./export-products.ts";
 import type { ProductFields } from "./product.ts";
 import { parseVariants } from "./product.ts";
 import type { ProductRpcOptions } from "./rpc-categories.ts";
-import { answer, createCategoryRpc } from "./rpc-categories.ts";
+import { createCategoryRpc } from "./rpc-categories.ts";
 import type { ProductQuery, ProductRow } from "./store.ts";
 import { findProducts, getProduct, getProductBySku, listProducts, queryProducts } from "./store.ts";
 import { searchQuery } from "./text.ts";

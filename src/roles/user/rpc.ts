@@ -16,17 +16,18 @@ import {
   UserState,
 } from "#gen/commerce/user/v1/user_pb.ts";
 import type { UserService } from "#gen/commerce/user/v1/user_pb.ts";
-import type { Call, Handlers } from "../../platform/call.ts";
+import type { Handlers } from "../../platform/call.ts";
 import type { Clock } from "../../platform/clock.ts";
 import { newId } from "../../platform/id.ts";
-import type { Once, Outcome } from "../../platform/idempotency.ts";
-import { claimOf } from "../../platform/idempotency.ts";
+import type { Once } from "../../platform/idempotency.ts";
+import { answer, claimOf } from "../../platform/idempotency.ts";
 import type { PageTokens } from "../../platform/page.ts";
+import { checkActsFor } from "../../platform/rules/access.ts";
 import { changeUser, changeUserState } from "./change-user.ts";
 import type { UserTables } from "./schema.ts";
 import type { UserRow } from "./store.ts";
 import { findUsers, getUser, insertUser, listUsers } from "./store.ts";
-import { checkActsFor, displayNameOf } from "./user.ts";
+import { displayNameOf } from "./user.ts";
 
 export interface UserRpcOptions {
   readonly db: Kysely<UserTables>;
@@ -125,11 +126,6 @@ export function createUserRpc({ db, once, pages, clock }: UserRpcOptions): Handl
       return answer(call, outcome);
     },
   };
-}
-
-function answer<T>(call: Call, { result, replayed }: Outcome<T>): T {
-  if (replayed) call.setHeader("idempotent-replayed", "true");
-  return result;
 }
 
 function stateOf(state: UserState): UserRow["state"] | undefined {
