@@ -1,12 +1,15 @@
 import { ConfigError } from "../platform/config.ts";
 import type { Config } from "../platform/config.ts";
 import type { System } from "../platform/boot.ts";
-import { codeOf } from "../platform/database-errors.ts";
+import { codeOf, isConnectionLost } from "../platform/database-errors.ts";
 import { ANONYMOUS_CALLERS_ARE_TRUSTED } from "../platform/rules/access.ts";
 
 /** What a person sees when the whole shop runs: where, what it keeps, and calls to paste. */
 export function banner(system: System, config: Config): string {
-  const url = `http://localhost:${String(system.ports["gateway"] ?? 0)}`;
+  const port = system.ports["gateway"] ?? 0;
+  const url = `http://localhost:${String(port)}`;
+  // Where a PORT was given for this start alone, the program would look for the shop elsewhere.
+  const elsewhere = port === 8080 ? "" : ` --url ${url}`;
   const data = system.embedded ? `embedded Postgres, data in ${system.embedded.dataPath}` : "your Postgres";
   const roles = config.roles.filter((role) => role !== "gateway").join(", ");
   const trust = ANONYMOUS_CALLERS_ARE_TRUSTED
@@ -27,7 +30,7 @@ ${system.embedded?.notice ? `  ${system.embedded.notice}\n` : ""}${trust}
 
   npx buf curl --protocol grpc --http2-prior-knowledge ${url}/commerce.product.v1.ProductService/ListProducts
 
-  Health ${url}/readyz     More goods: npm run seed -- --products 10000     Stop: Ctrl-C
+  Health ${url}/readyz     More goods: npm run seed -- --products 10000${elsewhere}     Stop: Ctrl-C
 
 `;
 }
@@ -44,13 +47,15 @@ export function explain(error: unknown): string {
     }
     case "EACCES":
       return `${message}\nThis account may not do that: choose another PORT (above 1023) or DATA_DIR.`;
-    case "ECONNREFUSED":
-    case "ENOTFOUND":
-    case "ETIMEDOUT":
     case "28P01":
     case "28000":
-      return `The database cannot be reached: ${message}\nIs Postgres running there, and are DATABASE_URL or POSTGRES_* right? Without them npm start brings its own.`;
+      return unreachable(message);
     default:
+      if (isConnectionLost(error)) return unreachable(message);
       return error instanceof Error && error.name === "AlreadyRunning" ? `${message}` : `It cannot start: ${message}`;
   }
+}
+
+function unreachable(message: string): string {
+  return `The database cannot be reached: ${message}\nIs Postgres running there, and are DATABASE_URL or POSTGRES_* right? Without them npm start brings its own.`;
 }

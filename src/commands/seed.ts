@@ -49,7 +49,13 @@ try {
   await fill("products", options.products, (n, call) => products.addProduct(seedProduct(n), call));
   const userIds: string[] = [];
   await fill("users", Math.max(options.users, options.orders > 0 ? 1 : 0), async (n, call) => {
-    userIds[n - 1] = await userId(n, call);
+    try {
+      const { user } = await users.createUser(seedUser(n), call);
+      userIds[n - 1] = user?.id ?? "";
+    } catch (error) {
+      if (isThere(error)) userIds[n - 1] = await findUser(n);
+      throw error;
+    }
   });
   await fill("orders", options.orders, (n, call) => orders.createOrder(seedOrder(n, userIds, options.products), call));
   process.exit(0);
@@ -59,7 +65,11 @@ try {
 }
 
 /** Makes the things 1 to `count`; one that is there already counts as made. */
-async function fill(what: string, count: number, make: (n: number, call: Call) => Promise<unknown>): Promise<void> {
+async function fill(
+  what: string,
+  count: number,
+  make: (n: number, call: CallOptions) => Promise<unknown>,
+): Promise<void> {
   if (count === 0) return;
   const bar = new SingleBar({
     format: `${what.padEnd(9)} {bar} {value}/{total}  {eta_formatted} left`,
@@ -70,17 +80,13 @@ async function fill(what: string, count: number, make: (n: number, call: Call) =
   bar.start(count, 0);
   try {
     const made = mapConcurrently(numbers(count), concurrency, async (n) => {
-      let there = false;
-      const isThere = () => {
-        there = true;
-      };
+      let replayed = false;
       try {
-        await make(n, { isThere, onHeader: (header) => header.has("idempotent-replayed") && isThere() });
+        await make(n, { onHeader: (header) => (replayed = header.has("idempotent-replayed")) });
+        return { there: replayed };
       } catch (error) {
-        if (!wasMade(error)) return { there, error };
-        isThere();
+        return isThere(error) ? { there: true } : { error };
       }
-      return { there };
     });
     for await (const result of made) {
       if ("error" in result) throw result.error;
@@ -97,7 +103,21 @@ async function fill(what: string, count: number, make: (n: number, call: Call) =
   );
 }
 
-PLACEasync function* numbers(count: number): AsyncIterable<number> {
+/** Its name is taken, or its key: an order's content depends on the numbers of users and products too. */
+function isThere(error: unknown): boolean {
+  if (!(error instanceof ConnectError)) return false;
+  const reasons = error.findDetails(ErrorInfoSchema).map(({ reason }) => reason);
+  return error.code === Code.AlreadyExists || reasons.includes("IDEMPOTENCY_KEY_REUSED");
+}
+
+/** The id of the n-th user, made in a run so long ago that its idempotency key is forgotten. */
+async function findUser(n: number): Promise<string> {
+  const { email = "" } = seedUser(n);
+  const found = await users.listUsers({ prefix: email, pageSize: 1 });
+  return found.users[0]?.id ?? "";
+}
+
+async function* numbers(count: number): AsyncIterable<number> {
   for (let n = 1; n <= count; n += 1) yield n;
 }
 

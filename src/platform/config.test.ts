@@ -53,14 +53,9 @@ describe("problems", () => {
       ORDER_LIMIT: "0",
       USER_URL: "x",
     });
-    expect(found.map((problem) => problem.split(":")[0]).sort()).toEqual([
-      "DATABASE_URL",
-      "ORDER_DATABASE_URL",
-      "ORDER_LIMIT",
-      "PORT",
-      "TOKEN_SECRET",
-      "USER_URL",
-    ]);
+    expect(new Set(found.map((problem) => problem.split(":")[0]))).toEqual(
+      new Set(["DATABASE_URL", "ORDER_DATABASE_URL", "ORDER_LIMIT", "PORT", "TOKEN_SECRET", "USER_URL"]),
+    );
   });
 
   test("a listed role needs a database and the installation's secret; all of them in one process bring their own", () => {

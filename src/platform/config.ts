@@ -238,7 +238,9 @@ function databasesOf(
       owners.map((role) => [`${role.toUpperCase()}_DATABASE_URL`, postgresUrl({ default: undefined })]),
     ),
   ) as Readonly<Record<string, string | undefined>>;
+  const before = problems.length;
   const shared = sharedServer(read);
+  const sharedIsBad = problems.length > before;
   const isGiven = shared !== undefined || owners.some((role) => environment[`${role.toUpperCase()}_DATABASE_URL`]);
   if (all && !isGiven) return undefined;
   const single = roles.length === 1;
@@ -246,7 +248,7 @@ function databasesOf(
     owners.map((role) => {
       const key = `${role.toUpperCase()}_DATABASE_URL`;
       const url = own[key] ?? (shared && databaseAt(shared, role, single));
-      if (url === undefined && environment[key] === undefined)
+      if (url === undefined && environment[key] === undefined && !sharedIsBad)
         problems.push(`${key}: is missing, as are DATABASE_URL and POSTGRES_HOST`);
       return [role, url ?? ""];
     }),

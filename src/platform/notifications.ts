@@ -99,7 +99,7 @@ export function listen({ url, role, channel, log }: ListenOptions): Notification
       return {
         next: (timeoutMs, signal) => wait(payload, timeoutMs, signal, mine),
         close() {
-          for (const wake of [...mine]) wake();
+          for (const wake of mine) wake();
         },
       };
     },

@@ -32,9 +32,9 @@ export interface RoleContext<C extends ConfigSpec = ConfigSpec> {
   readonly name: string;
   readonly config: ConfigOf<C>;
   /** The role's database; its tables' types are the role's own. */
-  database<Tables>(): Kysely<Tables>;
+  readonly database: <Tables>() => Kysely<Tables>;
   /** Notifications of one channel of the role's database. */
-  listen(channel: string): Notifications;
+  readonly listen: (channel: string) => Notifications;
   readonly peers: Peers;
   readonly pages: PageTokens;
   readonly clock: Clock;

@@ -3,7 +3,7 @@ import { existsSync, lstatSync } from "node:fs";
 import { appendFile, chmod, chown, mkdir, readFile, readdir, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Place } from "./place.ts";
-import { run } from "./programs.ts";
+import { lastLines, run } from "./programs.ts";
 
 /** The superuser of an embedded Postgres. */
 export const SUPERUSER = "postgres";
@@ -50,7 +50,7 @@ async function initialise(place: Place, fsync: boolean): Promise<void> {
     args.push("--text-search-config", "english", "--no-instructions");
     if (!fsync) args.push("--no-sync");
     const { code, output } = await run(place, "initdb", args);
-    if (code !== 0) throw new Error(output.trim() || `initdb ended with code ${String(code)}`);
+    if (code !== 0) throw new Error(lastLines(output) || `initdb ended with code ${String(code)}`);
     await appendFile(join(half, "postgresql.conf"), `include_if_exists '${SETTINGS_FILE}'\n`, { flush: fsync });
     await writeFile(join(half, PASSWORD_FILE), password, { mode: 0o600, flush: fsync });
     await rename(half, place.dataPath);
@@ -74,7 +74,7 @@ async function prepareFolder(place: Place): Promise<void> {
 function initFailure(place: Place, cause: unknown): Error {
   const text = cause instanceof Error ? cause.message : String(cause);
   const folder = dirname(place.dataPath);
-  if (/ENOSPC|No space left on device|Disk quota exceeded|EDQUOT/.test(text)) {
+  if (/ENOSPC|No space left on device|Check free disk space|Disk quota exceeded|EDQUOT/.test(text)) {
     return diskFull(folder, cause);
   }
   if (/EACCES|EPERM|EROFS|Permission denied|Read-only file system/.test(text)) {

@@ -47,6 +47,11 @@ export function run(
   });
 }
 
+/** The part of an output that says why a program failed. */
+export function lastLines(output: string): string {
+  return output.trim().split("\n").slice(-6).join("\n");
+}
+
 /** LC_ALL=C keeps the messages English: some are recognised. */
 function environment(): NodeJS.ProcessEnv {
   const env: NodeJS.ProcessEnv = { LC_ALL: "C" };

@@ -7,12 +7,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { SETTINGS_FILE, diskFull } from "./cluster.ts";
 import type { Place } from "./place.ts";
-import { run } from "./programs.ts";
+import { lastLines, run } from "./programs.ts";
 
 /** Recovery after a crash happens before a start is done: seconds. */
 const START_SECONDS = 120;
 const FAST_STOP_SECONDS = 15;
 const IMMEDIATE_STOP_SECONDS = 10;
+const KILL_MS = 5_000;
 const START_ATTEMPTS = 20;
 const MAX_LOG_BYTES = 5_000_000;
 
@@ -45,10 +46,10 @@ export async function startServer(place: Place, fsync: boolean): Promise<number>
 }
 
 function startFailure(place: Place, said: string): Error {
-  if (said.includes("No space left on device")) {
+  if (/No space left on device|Check free disk space/.test(said)) {
     return diskFull(place.dataPath, said);
   }
-  const lines = said.split("\n").slice(-5).join("\n") || "it said nothing";
+  const lines = lastLines(said) || "it said nothing";
   return new Error(
     `The embedded Postgres did not start; its log, ${join(place.dataPath, "server.log")}, ends:\n${lines}`,
   );
@@ -106,12 +107,14 @@ export async function stopServer(place: Place): Promise<void> {
   if ((await stop("fast", FAST_STOP_SECONDS)).code === 0 || !isAlive(pid)) return;
   if ((await stop("immediate", IMMEDIATE_STOP_SECONDS)).code === 0 || !isAlive(pid)) return;
   process.kill(pid, "SIGKILL");
+  for (let waited = 0; waited < KILL_MS && (await runningPid(place.dataPath)) !== undefined; waited += 50) await sleep(50);
 }
 
 /**
  * The pid of the server that runs on this data folder. After a crash of the machine (or in a new container)
  * postmaster.pid may name a process that has nothing to do with it: Postgres would refuse to start and pg_ctl would
- * signal a stranger. The pid in the file is replaced then; the rest stays, for Postgres looks up old shared memory by it.
+ * signal a stranger. So it is with a killed server that nobody reaps (node as process 1 of a container). The pid in the
+ * file is replaced then; the rest stays, for Postgres looks up old shared memory by it.
  */
 async function runningPid(dataPath: string): Promise<number | undefined> {
   const file = join(dataPath, "postmaster.pid");
