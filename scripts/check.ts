@@ -29,6 +29,10 @@ const checks: Record<string, Check> = {
     about: "proto/third_party is what the pinned packages hold",
     run: () => command("node", "scripts/vendor-protos.ts", "--check"),
   },
+  schemas: {
+    about: "migrations/*/schema.sql are what the migrations make (npm run dump-schema)",
+    run: () => command("node", "scripts/dump-schema.ts", "--check"),
+  },
   lockfile: {
     about: "package-lock.json covers every platform, versions are exact",
     run: () => command("node", "scripts/complete-lockfile.ts", "--check"),

@@ -61,7 +61,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     create table order_events (
       order_id uuid not null constraint order_events_order_fkey references orders (id),
       position bigint not null constraint order_events_position_check check (position > 0),
-      state text not null,
+      state text not null constraint order_events_state_check check (state in (
+        'PENDING', 'AWAITING_PAYMENT', 'CONFIRMED', 'FULFILLED', 'DELIVERED', 'REJECTED', 'CANCELLED'
+      )),
       reason text not null default '',
       reason_metadata jsonb not null default '{}',
       occurred_at timestamptz(3) not null,

@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { withDatabase } from "../platform/database-create.ts";
+import { databaseKey, databaseUrls } from "../platform/config-databases.ts";
+import { reader } from "../platform/config-validators.ts";
+import { ConfigError } from "../platform/config.ts";
 import { databaseName } from "../platform/database-name.ts";
 import { connectionFileOf } from "../platform/embedded-postgres.ts";
 import type { ConnectionFile } from "../platform/embedded-postgres.ts";
@@ -30,33 +32,16 @@ export function databaseUrl(role: string, sources: DatabaseSources = {}): string
   if (running !== undefined) return running;
   throw new Error(
     `No database is known for ${role}: start the shop (npm start; its data folder would be ${dataDir}), or give ` +
-      `--database ${role}=postgres://…, ${prefix(role)}_DATABASE_URL or DATABASE_URL.`,
+      `--database ${role}=postgres://…, ${databaseKey(role)} or DATABASE_URL.`,
   );
 }
 
-/** `<ROLE>_DATABASE_URL`, then DATABASE_URL, then POSTGRES_*; undefined where none is set. */
+/** What the environment says. @throws ConfigError */
 function environmentUrl(role: string, env: Environment, single: boolean): string | undefined {
-  const own = env[`${prefix(role)}_DATABASE_URL`];
-  if (own !== undefined) return own;
-  const shared = env["DATABASE_URL"] ?? postgresUrl(env);
-  if (shared === undefined) return undefined;
-  const named = new URL(shared).pathname.length > 1;
-  return single && named ? shared : withDatabase(shared, databaseName(role));
-}
-
-/** Any of the POSTGRES_* variables names a server: the others have Postgres's usual defaults. */
-function postgresUrl(env: Environment): string | undefined {
-  const [host, port, database, user, password] = ["HOST", "PORT", "DATABASE", "USER", "PASSWORD"].map(
-    (key) => env[`POSTGRES_${key}`],
-  );
-  if ((host ?? port ?? database ?? user ?? password) === undefined) return undefined;
-  const account = [user ?? "postgres", password].filter((part) => part !== undefined).map(encodeURIComponent);
-  const address = host?.includes(":") ? `[${host}]` : (host ?? "localhost");
-  return `postgres://${account.join(":")}@${address}:${port ?? "5432"}/${encodeURIComponent(database ?? "")}`;
-}
-
-function prefix(role: string): string {
-  return role.toUpperCase().replaceAll("-", "_");
+  const problems: string[] = [];
+  const url = databaseUrls([role], single, reader(env, problems))[role];
+  if (problems.length > 0) throw new ConfigError(problems);
+  return url;
 }
 
 /** Undefined where no instance runs: a file that a killed one left does not count. */

@@ -6,6 +6,7 @@ import { stripVTControlCharacters } from "node:util";
 import { Command, InvalidArgumentError } from "commander";
 import { databaseOf, ensureDatabase } from "../platform/database-create.ts";
 import { migratedRoles } from "../platform/migrate.ts";
+import { databaseKey } from "../platform/config-databases.ts";
 import { databaseUrl } from "./databases.ts";
 
 /** What kysely-ctl calls our actions. */
@@ -97,7 +98,7 @@ function runKysely({ role, url }: Target, action: Action): Promise<Failure> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [bin, ...args], {
       cwd: ROOT,
-      env: { ...process.env, ROLE: role, [`${role.toUpperCase().replaceAll("-", "_")}_DATABASE_URL`]: url },
+      env: { ...process.env, ROLE: role, [databaseKey(role)]: url },
       stdio: ["ignore", "pipe", "pipe"],
     });
     let said = "";

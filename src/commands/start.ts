@@ -24,6 +24,7 @@ export async function start(argv: readonly string[]): Promise<Running | undefine
   try {
     const { config, definitions } = await configure(registry);
     log = createLogger({ ...config.log, format: config.log.format ?? (process.stdout.isTTY ? "pretty" : "json") });
+    logStrays(log);
     const system = await boot({
       registry,
       config,
@@ -57,6 +58,13 @@ export async function configure(registry: Registry) {
     ]),
   );
   return { config: parseConfig(environment, known, named), definitions };
+}
+
+/** One call's stray failure must not end the calls of others; it is a defect all the same. */
+function logStrays(log: Logger): void {
+  process.on("unhandledRejection", (error) => {
+    log.error({ err: error }, "a promise was rejected that nobody waited for");
+  });
 }
 
 async function stop(system: System, log: Logger | undefined): Promise<number> {

@@ -54,7 +54,7 @@ describe("problems", () => {
       USER_URL: "x",
     });
     expect(new Set(found.map((problem) => problem.split(":")[0]))).toEqual(
-      new Set(["DATABASE_URL", "ORDER_DATABASE_URL", "ORDER_LIMIT", "PORT", "TOKEN_SECRET", "USER_URL"]),
+      new Set(["DATABASE_URL", "ORDER_LIMIT", "PORT", "TOKEN_SECRET", "USER_URL"]),
     );
   });
 

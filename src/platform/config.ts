@@ -1,15 +1,10 @@
-import type { CleanedEnv, ValidatorSpec } from "envalid";
-import { EnvMissingError, customCleanEnv, makeExactValidator, str } from "envalid";
-import { databaseName } from "./database-name.ts";
+import { databaseKey, databaseUrls, keyPrefix } from "./config-databases.ts";
+import { host, httpUrl, port, reader, secret, str, wholeNumber } from "./config-validators.ts";
+import type { ConfigSpec, Read } from "./config-validators.ts";
 import type { Environment } from "./environment.ts";
 
-export { bool, makeExactValidator as validator, str } from "envalid";
-
-/** Configuration keys, each with its validator and `desc`. */
-export type ConfigSpec = Readonly<Record<string, ValidatorSpec<unknown>>>;
-
-/** The values of a spec's keys. */
-export type ConfigOf<C extends ConfigSpec> = CleanedEnv<C>;
+export { str, validator, wholeNumber } from "./config-validators.ts";
+export type { ConfigOf, ConfigSpec } from "./config-validators.ts";
 
 /** All that is wrong with the configuration, one line a key. */
 export class ConfigError extends Error {
@@ -21,39 +16,6 @@ export class ConfigError extends Error {
     this.problems = problems;
   }
 }
-
-const whole = (least: number, most: number) =>
-  makeExactValidator<number>((input) => {
-    const value = Number(input);
-    if (!Number.isInteger(value) || value < least || value > most) {
-      throw new Error(`must be a whole number from ${String(least)} to ${String(most)}, not "${input}"`);
-    }
-    return value;
-  });
-
-const port = whole(0, 65_535);
-const secret = makeExactValidator<string>((input) => {
-  if (input.length < 32) throw new Error("must have at least 32 characters");
-  return input;
-});
-
-/** A Postgres address, as `postgres://user:password@host:port/database`. */
-export const postgresUrl = makeExactValidator<string>((input) => {
-  const url = URL.parse(input);
-  if (!url || !/^postgres(ql)?:$/.test(url.protocol)) throw new Error("must be a postgres:// address");
-  return input;
-});
-
-const httpUrl = makeExactValidator<URL>((input) => {
-  const url = URL.parse(input);
-  if (url?.protocol !== "http:" || url.pathname !== "/") throw new Error(`must be http://host:port, not "${input}"`);
-  return url;
-});
-
-const host = makeExactValidator<string>((input) => {
-  if (!URL.canParse(`http://${input}:1`)) throw new Error(`must be a host, not "${input}"`);
-  return input;
-});
 
 /** What the configuration needs to know of a role. */
 export interface ConfiguredRole {
@@ -92,9 +54,9 @@ const platformSpec = {
   DATA_DIR: str({ default: ".data", desc: "Folder of the embedded Postgres and of what it needs" }),
   LOG_LEVEL: str({ choices: ["trace", "debug", "info", "warn", "error", "fatal", "silent"], default: "info" }),
   LOG_FORMAT: str({ choices: ["pretty", "json"], default: undefined, desc: "pretty on a terminal, json elsewhere" }),
-  SHUTDOWN_GRACE_MS: whole(0, 3_600_000)({ default: 10_000, desc: "Milliseconds that calls get to finish" }),
-  DATABASE_POOL_SIZE: whole(1, 1_000)({ default: 10, desc: "Connections to each role's database" }),
-  DATABASE_STATEMENT_TIMEOUT_MS: whole(1, 3_600_000)({ default: 10_000 }),
+  SHUTDOWN_GRACE_MS: wholeNumber(0, 3_600_000)({ default: 10_000, desc: "Milliseconds that calls get to finish" }),
+  DATABASE_POOL_SIZE: wholeNumber(1, 1_000)({ default: 10, desc: "Connections to each role's database" }),
+  DATABASE_STATEMENT_TIMEOUT_MS: wholeNumber(1, 3_600_000)({ default: 10_000 }),
 };
 
 /** The roles that the environment names; undefined for all of them. @throws ConfigError on an unknown one. */
@@ -120,7 +82,7 @@ export function parseConfig(
   named: readonly string[] | undefined,
 ): Config {
   const problems: string[] = [];
-  const read = <C extends ConfigSpec>(spec: C): ConfigOf<C> => clean(environment, spec, problems);
+  const read = reader(environment, problems);
   const roles = named ?? Object.keys(known);
 
   const base = read(platformSpec);
@@ -134,7 +96,14 @@ export function parseConfig(
     Object.entries(known).map(([role, entry]) => [role, addressOf(role, entry, !roles.includes(role), read)]),
   );
   const listen = portsToOpen(roles, known, addresses, base.PORT);
-  const databases = databasesOf(environment, roles, known, named === undefined, read, problems);
+  const owners = roles.filter((role) => known[role]?.database);
+  const before = problems.length;
+  const given = databaseUrls(owners, roles.length === 1, read);
+  const isBad = problems.length > before;
+  const isEmbedded = named === undefined && owners.every((role) => given[role] === undefined);
+  for (const role of isEmbedded || isBad ? [] : owners.filter((owner) => given[owner] === undefined)) {
+    problems.push(`${databaseKey(role)}: is missing, as are DATABASE_URL and POSTGRES_HOST`);
+  }
   const ofRole = Object.fromEntries(roles.map((role) => [role, read(known[role]?.config ?? {})]));
 
   if (problems.length > 0) throw new ConfigError([...new Set(problems)]);
@@ -147,7 +116,7 @@ export function parseConfig(
     graceMs: base.SHUTDOWN_GRACE_MS,
     pool: { size: base.DATABASE_POOL_SIZE, statementTimeoutMs: base.DATABASE_STATEMENT_TIMEOUT_MS },
     listen,
-    databases,
+    databases: isEmbedded ? undefined : Object.fromEntries(owners.map((role) => [role, given[role] ?? ""])),
     urls: Object.fromEntries(
       Object.entries(addresses)
         .filter(([role]) => !roles.includes(role))
@@ -156,21 +125,6 @@ export function parseConfig(
     ofRole,
   };
 }
-
-function clean<C extends ConfigSpec>(environment: Environment, spec: C, problems: string[]): ConfigOf<C> {
-  // Without envalid's proxy, which throws at a key that did not pass: all of them are to be listed.
-  return customCleanEnv(environment, spec, (values) => values, {
-    reporter: ({ errors }) => {
-      for (const [key, error] of Object.entries<Error | undefined>(errors)) {
-        const hint = spec[key] && "desc" in spec[key] ? String(spec[key].desc) : "";
-        const said = error instanceof EnvMissingError ? `is missing${hint && ` (${hint})`}` : (error?.message ?? "");
-        problems.push(`${key}: ${said}`);
-      }
-    },
-  }) as ConfigOf<C>;
-}
-
-type Read = <C extends ConfigSpec>(spec: C) => ConfigOf<C>;
 
 interface Address {
   /** Where the role listens, if it says. */
@@ -183,7 +137,7 @@ interface Address {
  * read of one that runs elsewhere.
  */
 function addressOf(role: string, entry: ConfiguredRole, elsewhere: boolean, read: Read): Address {
-  const name = role.toUpperCase();
+  const name = keyPrefix(role);
   const alias = entry.alias ?? `${name}SERVICE`;
   const ports = read({
     [`${name}_PORT`]: port({ default: undefined }),
@@ -219,68 +173,3 @@ function portsToOpen(
     }),
   );
 }
-
-/**
- * `<ROLE>_DATABASE_URL` first. Then, for the only role, DATABASE_URL or POSTGRES_* name its database; for several they
- * name the server, and each uses `<role>db` there.
- */
-function databasesOf(
-  environment: Environment,
-  roles: readonly string[],
-  known: Readonly<Record<string, ConfiguredRole>>,
-  all: boolean,
-  read: Read,
-  problems: string[],
-): Record<string, string> | undefined {
-  const owners = roles.filter((role) => known[role]?.database);
-  const own = read(
-    Object.fromEntries(
-      owners.map((role) => [`${role.toUpperCase()}_DATABASE_URL`, postgresUrl({ default: undefined })]),
-    ),
-  ) as Readonly<Record<string, string | undefined>>;
-  const before = problems.length;
-  const shared = sharedServer(read);
-  const sharedIsBad = problems.length > before;
-  const isGiven = shared !== undefined || owners.some((role) => environment[`${role.toUpperCase()}_DATABASE_URL`]);
-  if (all && !isGiven) return undefined;
-  const single = roles.length === 1;
-  return Object.fromEntries(
-    owners.map((role) => {
-      const key = `${role.toUpperCase()}_DATABASE_URL`;
-      const url = own[key] ?? (shared && databaseAt(shared, role, single));
-      if (url === undefined && environment[key] === undefined && !sharedIsBad)
-        problems.push(`${key}: is missing, as are DATABASE_URL and POSTGRES_HOST`);
-      return [role, url ?? ""];
-    }),
-  );
-}
-
-/** The server that DATABASE_URL or else POSTGRES_* name; any of these is enough, the rest is Postgres's usual. */
-function sharedServer(read: Read): string | undefined {
-  const given = read({
-    DATABASE_URL: postgresUrl({ default: undefined }),
-    POSTGRES_HOST: host({ default: undefined }),
-    POSTGRES_PORT: whole(1, 65_535)({ default: undefined }),
-    POSTGRES_DATABASE: str({ default: undefined }),
-    POSTGRES_USER: str({ default: undefined }),
-    POSTGRES_PASSWORD: str({ default: undefined }),
-  });
-  if (given.DATABASE_URL !== undefined) return given.DATABASE_URL;
-  const parts = [given.POSTGRES_HOST, given.POSTGRES_PORT, given.POSTGRES_DATABASE, given.POSTGRES_USER];
-  if (parts.every((part) => part === undefined) && given.POSTGRES_PASSWORD === undefined) return undefined;
-  const url = new URL(`postgres://${given.POSTGRES_HOST ?? "localhost"}:${String(given.POSTGRES_PORT ?? 5432)}`);
-  url.username = encodeURIComponent(given.POSTGRES_USER ?? "postgres");
-  url.password = encodeURIComponent(given.POSTGRES_PASSWORD ?? "");
-  if (given.POSTGRES_DATABASE !== undefined) url.pathname = `/${encodeURIComponent(given.POSTGRES_DATABASE)}`;
-  return url.href;
-}
-
-/** The role's database on a server: the one that the address names if that may be it, else `<role>db`. */
-function databaseAt(server: string, role: string, mayBeNamed: boolean): string {
-  const url = new URL(server);
-  if (!mayBeNamed || url.pathname.length <= 1) url.pathname = `/${databaseName(role)}`;
-  return url.href;
-}
-
-/** A whole number within bounds, for roles' own keys. */
-export const wholeNumber = whole;

@@ -1,3 +1,4 @@
+import { readFileSync, rmSync } from "node:fs";
 import { chmod, mkdtemp, readdir, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -29,7 +30,12 @@ async function start(folder: string, roles: readonly string[], project: TestProj
     log,
     fsync: false,
   });
+  const abandon = () => {
+    endNow(postgres.dataPath, folder);
+  };
+  process.once("exit", abandon);
   const end = async () => {
+    process.off("exit", abandon);
     await postgres.stop();
     await rm(postgres.dataPath, { recursive: true, force: true });
     await rm(folder, { recursive: true, force: true });
@@ -42,6 +48,13 @@ async function start(folder: string, roles: readonly string[], project: TestProj
     await end();
     throw error;
   }
+}
+
+/** Ctrl-C: vitest exits without a teardown, and an exiting process cannot wait. */
+function endNow(dataPath: string, folder: string): void {
+  const [pid] = readFileSync(join(dataPath, "postmaster.pid"), "utf8").split("\n");
+  process.kill(Number(pid), "SIGQUIT");
+  for (const path of [dataPath, folder]) rmSync(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
 }
 
 /** Ends and removes what a killed run left; one that still runs holds the lock of its folder. */

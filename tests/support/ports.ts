@@ -2,9 +2,9 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { createServer } from "node:net";
 
-/** A port of the loopback interface that another program holds until it is disposed of. */
+/** A port of the loopback interface where another program hangs up on whoever connects, until it is disposed of. */
 export async function takePort(): Promise<{ readonly port: number } & AsyncDisposable> {
-  const server = createServer().listen(0, "127.0.0.1");
+  const server = createServer((socket) => socket.destroy()).listen(0, "127.0.0.1");
   await once(server, "listening");
   return {
     port: (server.address() as AddressInfo).port,

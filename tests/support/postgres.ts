@@ -34,7 +34,9 @@ export function createEmptyDatabase(): Promise<TestDatabase> {
 async function create(role: string, template: string): Promise<TestDatabase> {
   const server = inject("postgresUrl");
   const name = `test_${role}_${randomBytes(6).toString("hex")}`;
-  await execute(server, (client) => `create database ${name} template ${client.escapeIdentifier(template)}`);
+  // 35 ms; the default, by way of the log, takes 75 ms.
+  const from = (client: Client) => `template ${client.escapeIdentifier(template)} strategy file_copy`;
+  await execute(server, (client) => `create database ${name} ${from(client)}`);
   return {
     url: withDatabase(server, name),
     drop: () => execute(server, () => `drop database if exists ${name} with (force)`),

@@ -107,7 +107,8 @@ export async function stopServer(place: Place): Promise<void> {
   if ((await stop("fast", FAST_STOP_SECONDS)).code === 0 || !isAlive(pid)) return;
   if ((await stop("immediate", IMMEDIATE_STOP_SECONDS)).code === 0 || !isAlive(pid)) return;
   process.kill(pid, "SIGKILL");
-  for (let waited = 0; waited < KILL_MS && (await runningPid(place.dataPath)) !== undefined; waited += 50) await sleep(50);
+  for (let waited = 0; waited < KILL_MS && (await runningPid(place.dataPath)) !== undefined; waited += 50)
+    await sleep(50);
 }
 
 /**

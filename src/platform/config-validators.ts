@@ -1,0 +1,70 @@
+import { isIPv6 } from "node:net";
+import type { CleanedEnv, ValidatorSpec } from "envalid";
+import { EnvMissingError, customCleanEnv, makeExactValidator } from "envalid";
+import type { Environment } from "./environment.ts";
+
+export { makeExactValidator as validator, str } from "envalid";
+
+/** Configuration keys, each with its validator and `desc`. */
+export type ConfigSpec = Readonly<Record<string, ValidatorSpec<unknown>>>;
+
+/** The values of a spec's keys. */
+export type ConfigOf<C extends ConfigSpec> = CleanedEnv<C>;
+
+/** A whole number within bounds. */
+export const wholeNumber = (least: number, most: number) =>
+  makeExactValidator<number>((input) => {
+    const value = Number(input);
+    if (!Number.isInteger(value) || value < least || value > most) {
+      throw new Error(`must be a whole number from ${String(least)} to ${String(most)}, not "${input}"`);
+    }
+    return value;
+  });
+
+/** A TCP port; 0 takes any free one. */
+export const port = wholeNumber(0, 65_535);
+export const secret = makeExactValidator<string>((input) => {
+  if (input.length < 32) throw new Error("must have at least 32 characters");
+  return input;
+});
+
+/** A Postgres address, as `postgres://user:password@host:port/database`. */
+export const postgresUrl = makeExactValidator<string>((input) => {
+  const url = URL.parse(input);
+  if (!url || !/^postgres(ql)?:$/.test(url.protocol)) throw new Error("must be a postgres:// address");
+  return input;
+});
+
+/** The address of a server, without a path. */
+export const httpUrl = makeExactValidator<URL>((input) => {
+  const url = URL.parse(input);
+  if (url?.protocol !== "http:" || url.pathname !== "/") throw new Error(`must be http://host:port, not "${input}"`);
+  return url;
+});
+
+/** A host name or address as it stands in a URL: an IPv6 address gets its brackets. */
+export const host = makeExactValidator<string>((input) => {
+  const named = isIPv6(input) ? `[${input}]` : input;
+  if (!URL.canParse(`http://${named}:1`)) throw new Error(`must be a host, not "${input}"`);
+  return named;
+});
+
+/** Reads keys; what is wrong with them is added to a list, so that all of it can be told at once. */
+export type Read = <C extends ConfigSpec>(spec: C) => ConfigOf<C>;
+
+export function reader(environment: Environment, problems: string[]): Read {
+  return (spec) => readKeys(environment, spec, problems);
+}
+
+function readKeys<C extends ConfigSpec>(environment: Environment, spec: C, problems: string[]): ConfigOf<C> {
+  // Without envalid's proxy, which throws at a key that did not pass: all of them are to be listed.
+  return customCleanEnv(environment, spec, (values) => values, {
+    reporter: ({ errors }) => {
+      for (const [key, error] of Object.entries<Error | undefined>(errors)) {
+        const hint = spec[key] && "desc" in spec[key] ? String(spec[key].desc) : "";
+        const said = error instanceof EnvMissingError ? `is missing${hint && ` (${hint})`}` : (error?.message ?? "");
+        problems.push(`${key}: ${said}`);
+      }
+    },
+  }) as ConfigOf<C>;
+}
