@@ -4,15 +4,13 @@ import type { Assertions } from "./assertion.ts";
 import { ASSERTION_HEADER } from "./assertion.ts";
 import { anonymous } from "./call.ts";
 import { AppError, errors } from "./errors.ts";
-import { newId } from "./id.ts";
 import type { OpenCall } from "./incoming.ts";
 import { openCall } from "./incoming.ts";
 import type { Logger } from "./logger.ts";
 import type { Pipeline } from "./pipeline.ts";
+import { REQUEST_ID_HEADER, receivedId } from "./request-id.ts";
 import { deadlineOf } from "./rules/deadline.ts";
 import { fromInboundError, toConnectError } from "./wire.ts";
-
-export const REQUEST_ID_HEADER = "x-request-id";
 
 /**
  * Mounts a role's pipeline on a Connect router: the one place where the framework's context becomes a {@link Call}.
@@ -29,7 +27,7 @@ export function connectRoutes(
     const token = context.requestHeader.get(ASSERTION_HEADER);
     const proof = token === null ? undefined : await assertions?.verify(token);
     // Only a role's word is taken for the id; at the edge it is made.
-    const requestId = (proof && context.requestHeader.get(REQUEST_ID_HEADER)) ?? newId();
+    const requestId = (proof && context.requestHeader.get(REQUEST_ID_HEADER)) ?? context.values.get(receivedId);
     context.responseHeader.set(REQUEST_ID_HEADER, requestId);
     const timeoutMs = context.timeoutMs();
     const unary = context.method.methodKind === "unary";

@@ -13,6 +13,7 @@ import { compressionGzip } from "@connectrpc/connect-node";
 import type { RpcHandler } from "./edge.ts";
 import type { AppError } from "./errors.ts";
 import { errors } from "./errors.ts";
+import { REQUEST_ID_HEADER, receivedId } from "./request-id.ts";
 import { fromInboundError, toConnectError, wireRegistry } from "./wire.ts";
 
 type RpcRequest = Parameters<RpcHandler>[0];
@@ -22,9 +23,9 @@ type Bytes = AsyncIterable<Uint8Array>;
 /** Hears what no handler of ours hears. */
 export interface EdgeListener {
   /** connect-es refused a message; the caller gets this error. */
-  onRefused(error: AppError, handler: RpcHandler): void;
+  onRefused(error: AppError, requestId: string): void;
   /** A response could not be written, for another reason than that the caller went away. */
-  onFailed(cause: unknown, handler: RpcHandler): void;
+  onFailed(cause: unknown): void;
 }
 
 const endStream = createEndStreamSerialization({ registry: wireRegistry });
@@ -38,19 +39,25 @@ const endStream = createEndStreamSerialization({ registry: wireRegistry });
 export function mendErrors(handler: RpcHandler, listener: EdgeListener): RpcHandler {
   async function mended(request: RpcRequest): Promise<RpcResponse> {
     const response = await handler(request);
+    const requestId = request.contextValues?.get(receivedId) ?? "";
     const mend: Mend = (error) => {
       if (error.details.length > 0) return undefined;
       const mended = fromInboundError(error);
-      listener.onRefused(mended, handler);
+      listener.onRefused(mended, requestId);
+      response.header?.set(REQUEST_ID_HEADER, requestId);
       // What was not read of the request would be taken for the next one: the connection hangs. Headers are written
       // after the first chunk was read, so this still is in time.
       if (request.httpVersion.startsWith("1.")) response.header?.set("connection", "close");
       return toConnectError(mended);
     };
-    if (response.body === undefined) return withBody(response, listener, handler);
+    if (response.body === undefined) {
+      const error = errors.UNSUPPORTED_METHOD({ message: `${handler.method.name} is not served in this form.` });
+      listener.onRefused(error, requestId);
+      return withBody(response, error, requestId);
+    }
     if (response.status >= 400) return mendUnary(response, mend);
     const type = response.header?.get("content-type") ?? "";
-    const onFailed = (cause: unknown) => listener.onFailed(cause, handler);
+    const onFailed = (cause: unknown) => listener.onFailed(cause);
     if (type.startsWith("application/connect+")) {
       const body = guarded(response.body, onFailed, (chunk) => mendEndOfStream(chunk, mend));
       return { ...response, body };
@@ -80,10 +87,9 @@ export function mendErrors(handler: RpcHandler, listener: EdgeListener): RpcHand
 type Mend = (error: ConnectError) => ConnectError | undefined;
 
 /** A bare HTTP status, of a request that no protocol knows: a GET without its parameters, say. */
-function withBody(response: RpcResponse, listener: EdgeListener, handler: RpcHandler): RpcResponse {
-  const error = errors.UNSUPPORTED_METHOD({ message: `${handler.method.name} is not served in this form.` });
-  listener.onRefused(error, handler);
+function withBody(response: RpcResponse, error: AppError, requestId: string): RpcResponse {
   const header = new Headers(response.header);
+  header.set(REQUEST_ID_HEADER, requestId);
   header.set("content-type", "application/json");
   const body = errorToJsonBytes(toConnectError(error), { registry: wireRegistry });
   return { status: response.status, header, body: once(body) };

@@ -122,7 +122,15 @@ test.each([
   const answer = await post(url, getUserPath, type, body);
   expect(answer.status).toBe(400);
   expect(unaryRefusal(answer)).toMatchObject(malformed);
-  expect(logged).toMatchObject([{ level: 30, path: getUserPath, reason: "MALFORMED_MESSAGE", msg: "refused" }]);
+  expect(logged).toMatchObject([
+    {
+      level: 30,
+      method: getUserPath.slice(1),
+      requestId: answer.headers.get("x-request-id"),
+      reason: "MALFORMED_MESSAGE",
+      msg: "refused",
+    },
+  ]);
 });
 
 test("broken gzip and a wrong length are malformed, an unknown compression unsupported", async () => {

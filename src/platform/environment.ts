@@ -9,8 +9,13 @@ export type Environment = Readonly<Record<string, string>>;
  * around `=` are allowed and `${NAME}` stands for another value.
  */
 export function readEnvironment(env: NodeJS.ProcessEnv = process.env, file = ".env"): Environment {
-  const fromFile = existsSync(file) ? parseEnv(readFileSync(file, "utf8")) : {};
+  const fromFile = existsSync(file) ? parseFile(readFileSync(file, "utf8")) : {};
   return mergeEnvironment(env, fromFile);
+}
+
+/** Without what parseEnv of Node 24 stumbles over: after `KEY = ` it takes the next line as the value, and a BOM as a name. */
+function parseFile(text: string): NodeJS.Dict<string> {
+  return parseEnv(text.replace(/^\uFEFF/, "").replace(/=[ \t]+$/gm, "="));
 }
 
 /** The pure part of {@link readEnvironment}. */

@@ -1,7 +1,6 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { refuse } from "./edge.ts";
 import { errors } from "./errors.ts";
-import { newId } from "./id.ts";
 import type { Logger } from "./logger.ts";
 
 /** An HTTP request of a raw route: bytes and the headers that the route lists, untouched. */
@@ -58,7 +57,7 @@ export function mountRawRoutes(app: FastifyInstance, role: string, routes: reado
         bodyLimit: Math.max(1, route.maxBytes),
         handler: async (request, reply) => {
           const startedAt = performance.now();
-          const requestId = newId();
+          const requestId = request.id;
           const callLog = log.child({ role, requestId });
           const aborted = abortedWith(request);
           let status = 500;
@@ -77,7 +76,7 @@ export function mountRawRoutes(app: FastifyInstance, role: string, routes: reado
             status = answer.status;
             return await reply
               .code(status)
-              .headers({ ...answer.headers, "x-request-id": requestId })
+              .headers({ ...answer.headers })
               .send(answer.body);
           } catch (error) {
             callLog.error({ err: error }, "unexpected error");

@@ -3,6 +3,7 @@ import type { Http2ServerRequest } from "node:http2";
 import type { AddressInfo } from "node:net";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import type { ConnectRouter } from "@connectrpc/connect";
+import { createContextValues } from "@connectrpc/connect";
 import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { compressionGzip } from "@connectrpc/connect-node";
 import type { FastifyInstance, FastifyRequest } from "fastify";
@@ -14,9 +15,11 @@ import { mendErrors } from "./edge-mend.ts";
 import { AppError, errors } from "./errors.ts";
 import type { Readiness } from "./health.ts";
 import { createHealthState, healthRoutes, healthService } from "./health.ts";
+import { newId } from "./id.ts";
 import type { Logger } from "./logger.ts";
 import type { PortLimits } from "./one-port.ts";
 import { createOnePort } from "./one-port.ts";
+import { REQUEST_ID_HEADER, receivedId } from "./request-id.ts";
 import { reflectionRoutes, reflectionServices } from "./reflection.ts";
 import { wireRegistry } from "./wire.ts";
 
@@ -71,7 +74,7 @@ export interface Server {
 
 /** One role's port: gRPC, gRPC-Web and Connect, over HTTP/1.1 and h2c; health, reflection; the role's plain routes. */
 export async function createServer(options: ServerOptions): Promise<Server> {
-  const { log } = options;
+  const { log, role } = options;
   const limits = { ...defaultLimits, ...options.limits };
   const health = createHealthState(options.readiness, log);
   const stopping = new AbortController();
@@ -79,6 +82,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const app = fastify({
     serverFactory: () => onePort.server,
     logger: false,
+    genReqId: newId,
     forceCloseConnections: "idle",
     return503OnClosing: false,
     bodyLimit: limits.messageBytes,
@@ -87,14 +91,16 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   function answerHttpError(error: unknown, request: FastifyRequest, reply: Parameters<typeof refuse>[1]): void {
     const [refusal, http] = httpErrorOf(error);
-    if (refusal.kind === "internal") log.error({ err: error, path: pathOf(request) }, "unexpected error");
-    else logRefusal(refusal, pathOf(request));
+    if (refusal.kind === "internal") {
+      log.error({ err: error, path: pathOf(request), requestId: request.id }, "unexpected error");
+    } else logRefusal(refusal, pathOf(request), request.id);
     refuse(request, reply, refusal, http);
   }
-  function logRefusal(error: AppError, path: string): void {
-    const { kind, reason, message } = error;
-    if (kind === "internal") log.error({ err: error.details.cause ?? error, path }, "unexpected error");
-    else log.info({ path, code: kind, reason, message }, "refused");
+  /** Without the message: that of an unreadable request quotes it. */
+  function logRefusal({ kind, reason, details }: AppError, path: string, requestId: string): void {
+    const line = { role, requestId, method: path.slice(1), code: kind, reason };
+    if (kind === "internal") log.error({ ...line, err: details.cause }, "refused");
+    else log.info(line, "refused");
   }
 
   app.setErrorHandler(answerHttpError);
@@ -102,7 +108,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   await options.http?.(app);
   // Not a handler: that would run only once the body is parsed.
   app.addHook("onRequest", (request, reply, done) => {
-    if (request.is404) logRefusal(refuseUnknownPath(request, reply), pathOf(request));
+    void reply.header(REQUEST_ID_HEADER, request.id);
+    if (request.is404) logRefusal(refuseUnknownPath(request, reply), pathOf(request), request.id);
     else done();
   });
 
@@ -111,7 +118,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     scope.addHook("onRequest", (request, reply, done) => {
       const handler = handlers.get(pathOf(request));
       const refused = handler && refuseUnservable(handler, request, reply);
-      if (refused) return logRefusal(refused, pathOf(request));
+      if (refused) return logRefusal(refused, pathOf(request), request.id);
       if (handler) limitBody(handler.method, request, limits.requestMs);
       done();
     });
@@ -124,8 +131,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
         for (const [index, handler] of router.handlers.entries()) {
           handlers.set(handler.requestPath, handler);
           router.handlers[index] = mendErrors(handler, {
-            onRefused: (error) => logRefusal(error, handler.requestPath),
-            onFailed: (err) => log.warn({ err, path: handler.requestPath }, "response not written"),
+            onRefused: (error, requestId) => logRefusal(error, handler.requestPath, requestId),
+            onFailed: (err) => log.warn({ role, err, method: handler.requestPath.slice(1) }, "response not written"),
           });
         }
       },
@@ -135,6 +142,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       acceptCompression: [compressionGzip],
       jsonOptions: jsonOptions(options.strictJson ?? false),
       shutdownSignal: stopping.signal,
+      contextValues: (request) => createContextValues().set(receivedId, request.id),
     });
   });
   await app.ready();

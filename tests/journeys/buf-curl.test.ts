@@ -8,7 +8,7 @@ import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import type { Registry } from "../../src/platform/role.ts";
 import { registry } from "../../src/roles/registry.ts";
 import type { Ended } from "../support/commands.ts";
-import { run } from "../support/commands.ts";
+import { outputOf, run } from "../support/commands.ts";
 import type { Folder } from "../support/folders.ts";
 import { makeFolder } from "../support/folders.ts";
 import type { Installation } from "../support/installation.ts";
@@ -53,7 +53,7 @@ describe.each(topologies)("buf curl in %s", (topology) => {
     schema = join(folder.path, "schema.binpb");
     const [started, built] = await Promise.all([startInstallation(topology), run("buf", ["build", "-o", schema])]);
     shop = started;
-    expect(built).toMatchObject({ code: 0, stderr: "" });
+    outputOf(built);
     await clientsOf(protocols.gRPC(shop.url)).users.createUser({ email: taken });
   });
   afterAll(async () => {
@@ -70,12 +70,10 @@ describe.each(topologies)("buf curl in %s", (topology) => {
 
   /** The messages of the answer. @throws Error where the call fails, or was made over another version of HTTP */
   async function answers<T>(way: Way, method: string, ...messages: object[]): Promise<T[]> {
-    const { code, stdout, stderr } = await curl(way, method, messages, "-v");
-    const spoken = [...stderr.matchAll(/< \(#\d+\) HTTP\/(\S+)/g)].map(([, version]) => version);
-    expect({ code, spoken: new Set(spoken) }, stderr).toEqual({
-      code: 0,
-      spoken: new Set([way.http === "2" ? "2.0" : "1.1"]),
-    });
+    const ended = await curl(way, method, messages, "-v");
+    const stdout = outputOf(ended);
+    const versions = [...ended.stderr.matchAll(/< \(#\d+\) HTTP\/(\S+)/g)].map(([, version]) => version);
+    expect(new Set(versions)).toEqual(new Set([way.http === "2" ? "2.0" : "1.1"]));
     return messagesOf<T>(stdout);
   }
 
@@ -142,8 +140,9 @@ describe.each(topologies)("buf curl in %s", (topology) => {
     async function streamed(orders: readonly object[]): Promise<Result[]> {
       const messages = orders.map((order, index) => ({ sequence: index + 1, order }));
       const results = await answers<Result>(way, "order.v1.OrderService/CreateOrders", ...messages);
-      expect(results.map(({ sequence }) => sequence).sort()).toEqual([1, 2, 3]);
-      return results.sort((one, two) => Number(one.sequence) - Number(two.sequence));
+      results.sort((one, two) => Number(one.sequence) - Number(two.sequence));
+      expect(results.map(({ sequence }) => sequence)).toEqual([1, 2, 3]);
+      return results;
     }
 
     // Nobody streams both ways over HTTP/1.1.
@@ -169,9 +168,8 @@ describe.each(topologies)("buf curl in %s", (topology) => {
   test.each(["grpc-v1", "grpc-v1alpha"])("%s reflection lists what can be called, no internal method", async (kind) => {
     expect(methods.filter(isInternal).map(pathOf)).toContain("commerce.user.v1.UserService/BatchGetUsers");
     const list = async (what: string) => {
-      const { code, stdout, stderr } = await run("buf", ["curl", what, "--reflect-protocol", kind, shop.url]);
-      expect(code, stderr).toBe(0);
-      return stdout.trim().split("\n");
+      const listed = outputOf(await run("buf", ["curl", what, "--reflect-protocol", kind, shop.url]));
+      return listed.trim().split("\n");
     };
     expect(await list("--list-services")).toEqual(services.map(({ typeName }) => typeName).sort());
     const reachable = methods.filter((method) => !isInternal(method));

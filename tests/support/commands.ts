@@ -44,6 +44,12 @@ export async function run(command: string, args: readonly string[], options: Run
   return { code: code ?? signal ?? "SIGKILL", stdout, stderr };
 }
 
+/** What a command printed. @throws Error with its complaint where it failed */
+export function outputOf({ code, stdout, stderr }: Ended): string {
+  if (code !== 0) throw new Error(`the command ended with ${String(code)}:\n${stderr}`);
+  return stdout;
+}
+
 /** Runs a file of this repository with the Node that runs the tests. */
 export function runNode(file: string, args: readonly string[] = [], options: RunOptions = {}): Promise<Ended> {
   return run(process.execPath, [join(top, file), ...args], options);

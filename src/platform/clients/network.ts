@@ -11,10 +11,10 @@ import {
 } from "cockatiel";
 import type { Assertions } from "../assertion.ts";
 import { ASSERTION_HEADER } from "../assertion.ts";
-import { REQUEST_ID_HEADER } from "../connect-routes.ts";
 import type { AppError } from "../errors.ts";
 import { PeerError, errors } from "../errors.ts";
 import { newId } from "../id.ts";
+import { REQUEST_ID_HEADER } from "../request-id.ts";
 import { fromConnectError } from "../wire.ts";
 import type { Connections } from "./connections.ts";
 import { servedCall } from "./serving.ts";
