@@ -1,4 +1,5 @@
 import { pino } from "pino";
+import { PinoPretty as pretty } from "pino-pretty";
 import type { Logger as PinoLogger } from "pino";
 
 export type Logger = PinoLogger;
@@ -15,13 +16,25 @@ export function createLogger(options: LoggerOptions): Logger {
   if (options.format === "json") {
     return pino({ ...base, formatters: { level: (label) => ({ level: label }) } });
   }
-  return pino({
-    ...base,
-    transport: {
-      target: "pino-pretty",
-      options: { translateTime: "SYS:HH:MM:ss.l", ignore: "pid,hostname", singleLine: true },
-    },
+  const stream = pretty({
+    translateTime: "SYS:HH:MM:ss.l",
+    singleLine: true,
+    messageFormat: (line) => sentence(line),
+    ignore: "pid,hostname,caller,msg,role,requestId,method,code,reason,ms",
   });
+  return pino(base, stream);
+}
+
+/** What a person reads of a line: of a call its role, method, code, reason, milliseconds and request id. */
+function sentence(line: Readonly<Record<string, unknown>>): string {
+  const { role, method, code, reason, ms, requestId, msg } = line;
+  if (method === undefined) return [role, msg, requestId].filter(isSaid).join(" ");
+  const time = ms === undefined ? msg : `${String(ms)} ms`;
+  return [role, method, code, reason, time, requestId].filter(isSaid).join(" ");
+}
+
+function isSaid(value: unknown): boolean {
+  return value !== undefined && value !== "";
 }
 
 /** Resolves when everything logged so far is written. */
