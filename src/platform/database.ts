@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Kysely, PostgresDialect } from "kysely";
-import type { IsolationLevel, KyselyPlugin, Transaction } from "kysely";
+import type { AbortableQueryOptions, IsolationLevel, KyselyPlugin, Transaction } from "kysely";
 import { codeOf } from "./database-errors.ts";
 import { createPool, kyselyPool } from "./database-pool.ts";
 import type { AppError } from "./errors.ts";
@@ -56,6 +56,14 @@ export function openDatabase<DB>(options: DatabaseOptions): Database<DB> {
       }
     },
   };
+}
+
+/**
+ * Options for a read that may take long: when the signal aborts, the server is told to cancel it. Writes go without:
+ * they are bounded by the statement timeout, and are done or not done.
+ */
+export function cancelledBy(signal: AbortSignal): AbortableQueryOptions {
+  return { signal, inflightQueryAbortStrategy: "cancel query" };
 }
 
 export interface TransactionOptions {

@@ -17,8 +17,12 @@ export interface Page {
   readonly size: number;
   /** The position after which the page begins; undefined on the first. */
   readonly after: Cursor | undefined;
+  /** Rows to read: one more than to answer, which tells whether there is another page. */
+  readonly limit: number;
   /** The token of the page after this position. */
   tokenAfter(cursor: Cursor): string;
+  /** What to answer of the rows that were read, and the token of the next page, empty on the last. */
+  cut<T>(rows: readonly T[], cursorOf: (last: T) => Cursor): { readonly rows: T[]; readonly nextPageToken: string };
 }
 
 export interface PageRequest<D extends DescMessage> {
@@ -66,12 +70,19 @@ export function createPageTokens(role: string, secret: string): PageTokens {
         return JSON.parse(text) as Cursor;
       };
 
+      const tokenAfter = (cursor: Cursor): string => {
+        const text = JSON.stringify(cursor);
+        return Buffer.concat([mac(text), Buffer.from(text)]).toString("base64url");
+      };
+      const most = Math.min(size === 0 ? defaultSize : size, maxSize);
       return {
-        size: Math.min(size === 0 ? defaultSize : size, maxSize),
+        size: most,
+        limit: most + 1,
         after: token === "" ? undefined : read(),
-        tokenAfter(cursor) {
-          const text = JSON.stringify(cursor);
-          return Buffer.concat([mac(text), Buffer.from(text)]).toString("base64url");
+        tokenAfter,
+        cut(rows, cursorOf) {
+          const last = rows.length > most ? rows[most - 1] : undefined;
+          return { rows: rows.slice(0, most), nextPageToken: last === undefined ? "" : tokenAfter(cursorOf(last)) };
         },
       };
     },

@@ -154,12 +154,9 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
         createdSince: request.createdSince && timestampDate(request.createdSince),
         createdBefore: request.createdBefore && timestampDate(request.createdBefore),
       };
-      // One more than the page tells whether there is another.
-      const orders = await listOrders(db, filter, page.after?.[0], page.size + 1);
-      const shown = orders.slice(0, page.size);
-      const last = shown.at(-1);
-      const more = last && orders.length > page.size;
-      return { orders: shown.map(toProto), nextPageToken: more ? page.tokenAfter([last.id]) : "" };
+      const orders = await listOrders(db, filter, page.after?.[0], page.limit, call.signal);
+      const { rows, nextPageToken } = page.cut(orders, (last) => [last.id]);
+      return { orders: rows.map(toProto), nextPageToken };
     },
 
     async cancelOrder(request, call) {

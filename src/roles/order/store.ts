@@ -1,5 +1,6 @@
 import type { Kysely, RawBuilder, Transaction } from "kysely";
 import { sql } from "kysely";
+import { cancelledBy } from "../../platform/database.ts";
 import { notFound } from "../../platform/errors.ts";
 import type { Claim } from "../../platform/idempotency.ts";
 import { claimCte } from "../../platform/idempotency.ts";
@@ -125,13 +126,14 @@ export async function listOrders(
   filter: OrderFilter,
   afterId: string | undefined,
   limit: number,
+  signal: AbortSignal,
 ): Promise<Order[]> {
   let query = selectOrders(db).where("orders.user_id", "=", filter.userId).orderBy("orders.id", "desc").limit(limit);
   if (filter.states.length > 0) query = query.where("orders.state", "in", filter.states);
   if (filter.createdSince) query = query.where("orders.created_at", ">=", filter.createdSince);
   if (filter.createdBefore) query = query.where("orders.created_at", "<", filter.createdBefore);
   if (afterId !== undefined) query = query.where("orders.id", "<", afterId);
-  return (await query.execute()).map(toOrder);
+  return (await query.execute(cancelledBy(signal))).map(toOrder);
 }
 
 /** Moves a locked order to a state: the order, its history and the announcement to those who watch. */

@@ -59,15 +59,15 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
       return answer(call, outcome);
     },
 
-    async getProduct({ id, sku }) {
-      const product = await (id === "" ? getProductBySku(db, sku) : getProduct(db, id.toLowerCase()));
+    async getProduct({ id, sku }, { signal }) {
+      const product = await (id === "" ? getProductBySku(db, sku, signal) : getProduct(db, id.toLowerCase()));
       return { product: toProto(product) };
     },
 
-    async batchGetProducts(request) {
+    async batchGetProducts(request, { signal }) {
       const ids = [...new Set(request.ids.map((id) => id.toLowerCase()))];
       const skus = [...new Set(request.skus)];
-      const found = await findProducts(db, ids, skus);
+      const found = await findProducts(db, ids, skus, signal);
       const byId = new Map(found.map((product) => [product.id, product]));
       const bySku = new Map(found.flatMap((product) => product.variants.map(({ sku }) => [sku, product])));
       const inOrder = [...ids.map((id) => byId.get(id)), ...skus.map((sku) => bySku.get(sku))];
@@ -90,13 +90,9 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
         omit: ["pageToken", "pageSize"],
       });
       const after = page.after && ([page.after[0], page.after[1] ?? ""] as const);
-      // One more than the page tells whether there is another page.
-      const products = await queryProducts(db, query, after, page.size + 1);
-      const last = products.length > page.size ? products[page.size - 1] : undefined;
-      return {
-        products: products.slice(0, page.size).map(toProto),
-        nextPageToken: last ? page.tokenAfter([last.sort_value, last.id]) : "",
-      };
+      const products = await queryProducts(db, query, after, page.limit, call.signal);
+      const { rows, nextPageToken } = page.cut(products, (last) => [last.sort_value, last.id]);
+      return { products: rows.map(toProto), nextPageToken };
     },
 
     async *listProducts(request, call) {
@@ -113,7 +109,7 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
         includeArchived: request.includeArchived,
         updatedSince: request.updatedSince && parseTime(request.updatedSince, "updated_since"),
       };
-      const chunks = exportProducts((after, limit) => listProducts(db, filter, after, limit), {
+      const chunks = exportProducts((after, limit) => listProducts(db, filter, after, limit, call.signal), {
         after: page.after?.[0],
         limit: request.limit,
         signal: call.signal,

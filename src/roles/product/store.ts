@@ -1,7 +1,7 @@
 import type { Kysely, RawBuilder, Transaction } from "kysely";
 import { sql } from "kysely";
 import { jsonArrayFrom } from "kysely/helpers/postgres";
-import { onConstraint } from "../../platform/database.ts";
+import { cancelledBy, onConstraint } from "../../platform/database.ts";
 import { notFound, versionMismatch } from "../../platform/errors.ts";
 import { productErrors } from "./errors.ts";
 import type { PricedVariants, ProductFields, ProductState } from "./product.ts";
@@ -46,8 +46,12 @@ export async function getProduct(db: Kysely<ProductTables>, id: string): Promise
 }
 
 /** The product that has this very SKU on sale. @throws AppError NOT_FOUND */
-export async function getProductBySku(db: Kysely<ProductTables>, sku: string): Promise<ProductRow> {
-  const [product] = await findProducts(db, [], [sku]);
+export async function getProductBySku(
+  db: Kysely<ProductTables>,
+  sku: string,
+  signal: AbortSignal,
+): Promise<ProductRow> {
+  const [product] = await findProducts(db, [], [sku], signal);
   if (!product) throw notFound("product", sku);
   return product;
 }
@@ -57,6 +61,7 @@ export function findProducts(
   db: Kysely<ProductTables>,
   ids: readonly string[],
   skus: readonly string[],
+  signal: AbortSignal,
 ): Promise<ProductRow[]> {
   return selectProducts(db)
     .where(
@@ -68,7 +73,7 @@ export function findProducts(
           and retired_at is null
       )`,
     )
-    .execute();
+    .execute(cancelledBy(signal));
 }
 
 function isInCategory(id: string): RawBuilder<boolean> {
@@ -97,13 +102,14 @@ export function listProducts(
   { categoryId, includeArchived, updatedSince }: ProductFilter,
   after: string | undefined,
   limit: number,
+  signal: AbortSignal,
 ): Promise<ProductRow[]> {
   let query = selectProducts(db).orderBy("p.id").limit(limit);
   if (after !== undefined) query = query.where("p.id", ">", after);
   if (!includeArchived) query = query.where("p.state", "=", "active");
   if (updatedSince) query = query.where("p.updated_at", ">=", updatedSince);
   if (categoryId !== undefined) query = query.where(isInCategory(categoryId));
-  return query.execute();
+  return query.execute(cancelledBy(signal));
 }
 
 export interface ProductQuery {
@@ -147,6 +153,7 @@ export function queryProducts(
   query: ProductQuery,
   after: readonly [sortValue: string, id: string] | undefined,
   limit: number,
+  signal: AbortSignal,
 ): Promise<(ProductRow & { readonly sort_value: string })[]> {
   const sort = sortBy(query);
   const direction = sort?.down === false ? "asc" : "desc";
@@ -172,7 +179,7 @@ export function queryProducts(
   if (query.currency !== undefined) select = select.where("p.currency_code", "=", query.currency);
   if (query.leastMinor !== undefined) select = select.where("p.lowest_price_minor", ">=", query.leastMinor);
   if (query.mostMinor !== undefined) select = select.where("p.lowest_price_minor", "<=", query.mostMinor);
-  return select.execute();
+  return select.execute(cancelledBy(signal));
 }
 
 /** @throws AppError CATEGORY_UNKNOWN */

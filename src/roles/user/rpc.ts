@@ -62,9 +62,9 @@ export function createUserRpc({ db, once, pages, clock }: UserRpcOptions): Handl
       return { user: toProto(await getUser(db, id)) };
     },
 
-    async batchGetUsers(request) {
+    async batchGetUsers(request, { signal }) {
       const ids = [...new Set(request.ids.map((id) => id.toLowerCase()))];
-      const found = new Map((await findUsers(db, ids)).map((user) => [user.id, user]));
+      const found = new Map((await findUsers(db, ids, signal)).map((user) => [user.id, user]));
       return {
         users: ids.flatMap((id) => found.get(id) ?? []).map(toProto),
         absentIds: ids.filter((id) => !found.has(id)),
@@ -82,13 +82,9 @@ export function createUserRpc({ db, once, pages, clock }: UserRpcOptions): Handl
         omit: ["pageToken", "pageSize"],
       });
       const filter = { state: stateOf(request.state), prefix: request.prefix };
-      // One more than the page tells whether there is another page.
-      const users = await listUsers(db, filter, page.after?.[0], page.size + 1);
-      const last = users.length > page.size ? users[page.size - 1] : undefined;
-      return {
-        users: users.slice(0, page.size).map(toProto),
-        nextPageToken: last ? page.tokenAfter([last.id]) : "",
-      };
+      const users = await listUsers(db, filter, page.after?.[0], page.limit, call.signal);
+      const { rows, nextPageToken } = page.cut(users, (last) => [last.id]);
+      return { users: rows.map(toProto), nextPageToken };
     },
 
     async updateUser(request, call) {

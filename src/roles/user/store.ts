@@ -1,6 +1,6 @@
 import type { Kysely, Selectable, Transaction } from "kysely";
 import { sql } from "kysely";
-import { onConstraint } from "../../platform/database.ts";
+import { cancelledBy, onConstraint } from "../../platform/database.ts";
 import { notFound, versionMismatch } from "../../platform/errors.ts";
 import { userErrors } from "./errors.ts";
 import type { UserState, UserTables, Users } from "./schema.ts";
@@ -29,8 +29,9 @@ export async function lockUser(trx: Transaction<UserTables>, id: string): Promis
 }
 
 /** Those of the ids that exist, in no order. */
-export function findUsers(db: Kysely<UserTables>, ids: readonly string[]): Promise<UserRow[]> {
-  return db.selectFrom("users").selectAll().where(sql<boolean>`id = any (${ids}::uuid[])`).execute();
+export function findUsers(db: Kysely<UserTables>, ids: readonly string[], signal: AbortSignal): Promise<UserRow[]> {
+  const query = db.selectFrom("users").selectAll().where(sql<boolean>`id = any (${ids}::uuid[])`);
+  return query.execute(cancelledBy(signal));
 }
 
 export interface UserFilter {
@@ -45,6 +46,7 @@ export function listUsers(
   { state, prefix }: UserFilter,
   after: string | undefined,
   limit: number,
+  signal: AbortSignal,
 ): Promise<UserRow[]> {
   let query = db.selectFrom("users").selectAll().orderBy("id", "desc").limit(limit);
   if (state !== undefined) query = query.where("state", "=", state);
@@ -55,7 +57,7 @@ export function listUsers(
       sql<boolean>`(lower(email) like lower(${pattern}) or lower(display_name) like lower(${pattern}))`,
     );
   }
-  return query.execute();
+  return query.execute(cancelledBy(signal));
 }
 
 export interface UserChange {
