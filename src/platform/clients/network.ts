@@ -78,15 +78,29 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
     },
 
     async stream(method, signal, timeoutMs, header, inputs, values) {
+      // connect-es makes an internal error of its own of what the requests fail with.
+      let unsendable: { readonly error: unknown } | undefined;
+      async function* requests(): typeof inputs {
+        try {
+          yield* inputs;
+        } catch (error) {
+          unsendable = { error };
+          throw error;
+        }
+      }
+      function failedStream(error: unknown): never {
+        if (unsendable) throw unsendable.error;
+        failed(error);
+      }
       const response = await guarded(async () => {
         const transport = await connections.next("stream");
-        return transport.stream(method, signal, timeoutMs, await headers(header, values), inputs);
-      });
+        return transport.stream(method, signal, timeoutMs, await headers(header, values), requests());
+      }).catch(failedStream);
       async function* responses(): AsyncIterable<MessageShape<DescMessage>> {
         try {
           yield* response.message;
         } catch (error) {
-          failed(error);
+          failedStream(error);
         }
       }
       return { ...response, message: responses() } as StreamResponse<typeof method.input, typeof method.output>;
