@@ -5,16 +5,13 @@
  *   node scripts/check.ts lint tsc    only these
  *   node scripts/check.ts --help      their names
  */
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { breaksTheRelease } from "./checks/breaking.ts";
+import { command } from "./checks/command.ts";
+import { generatedIsCurrent } from "./checks/generated.ts";
+import { checkImports } from "./checks/imports.ts";
 
 /** What went wrong; an empty string when nothing did. */
 type Check = { about: string; run: () => string };
-
-const root = join(import.meta.dirname, "..");
-const tools = join(root, "node_modules", ".bin");
 
 const checks: Record<string, Check> = {
   format: { about: "every file is formatted (npm run format)", run: () => command("biome", "format", ".") },
@@ -23,15 +20,39 @@ const checks: Record<string, Check> = {
     run: () => command("oxlint", "--type-aware", "--deny-warnings"),
   },
   tsc: { about: "types are right", run: () => command("tsc", "--pretty", "false") },
+  imports: {
+    about: "who may import what, no circles (the rules: scripts/checks/imports.ts)",
+    run: checkImports,
+  },
+  unused: {
+    about: "no file, export or dependency is unused",
+    run: () => command("knip", "--no-progress", "--treat-config-hints-as-errors"),
+  },
   buf: { about: "proto files build and follow the lint rules", run: () => command("buf", "lint") },
+  breaking: {
+    about: "the contract breaks no client of the last release (proto/release.binpb, npm run release:proto)",
+    run: breaksTheRelease,
+  },
   generated: { about: "gen/ is what `npm run generate` would write", run: generatedIsCurrent },
   vendored: {
     about: "proto/third_party is what the pinned packages hold",
     run: () => command("node", "scripts/vendor-protos.ts", "--check"),
   },
-  schemas: {
-    about: "migrations/*/schema.sql are what the migrations make (npm run dump-schema)",
+  migrations: {
+    about: "up, down one by one, up again; schema.sql and docs/data-model.md are current (npm run dump-schema)",
     run: () => command("node", "scripts/dump-schema.ts", "--check"),
+  },
+  configuration: {
+    about: "docs/configuration.md and .env.example have every key and no other (npm run docs)",
+    run: () => command("node", "scripts/docs.ts", "--check", "configuration"),
+  },
+  errors: {
+    about: "docs/errors.md and each errors.ts list the reasons of the proto files (npm run docs)",
+    run: () => command("node", "scripts/docs.ts", "--check", "errors"),
+  },
+  docs: {
+    about: "the table and the folders of docs/architecture.md are current (npm run docs)",
+    run: () => command("node", "scripts/docs.ts", "--check", "architecture"),
   },
   lockfile: {
     about: "package-lock.json covers every platform, versions are exact",
@@ -39,51 +60,12 @@ const checks: Record<string, Check> = {
   },
 };
 
-function command(name: string, ...args: string[]): string {
-  const env = { ...process.env, PATH: `${tools}${delimiter}${process.env["PATH"] ?? ""}` };
-  // On Windows the tools are .cmd files, which only a shell can start; no argument here needs quoting.
-  const shell = process.platform === "win32";
-  const { status, signal, error, stdout, stderr } = spawnSync(name, args, {
-    cwd: root,
-    env,
-    shell,
-    encoding: "utf8",
-    maxBuffer: 64 * 1024 * 1024,
-  });
-  if (status === 0) return "";
-  const output = [stdout, stderr].join("").trim();
-  return output || `${name}: ${error?.message ?? `ended with ${signal ?? status}, printing nothing`}`;
-}
-
-/** Generates into a temporary folder and compares; gen/ is never touched. */
-function generatedIsCurrent(): string {
-  const folder = mkdtempSync(join(tmpdir(), "connect-commerce-gen-"));
-  try {
-    const failure = command("buf", "generate", "--output", folder);
-    if (failure !== "") return failure;
-    const expected = filesBelow(join(folder, "gen"));
-    const actual = filesBelow(join(root, "gen"));
-    const paths = new Set([...expected.keys(), ...actual.keys()]);
-    const stale = [...paths].sort().filter((path) => expected.get(path) !== actual.get(path));
-    if (stale.length === 0) return "";
-    return [...stale.map((path) => `differs: gen/${path}`), "Run: npm run generate"].join("\n");
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-function filesBelow(folder: string): Map<string, string> {
-  const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const paths = entries.map((entry) => join(entry.parentPath, entry.name));
-  return new Map(paths.map((path) => [path.slice(folder.length + 1), readFileSync(path, "utf8")]));
-}
-
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !Object.hasOwn(checks, name) && name !== "--help");
 if (wanted.includes("--help") || unknown.length > 0) {
   if (unknown.length > 0) console.error(`No such check: ${unknown.join(", ")}`);
   console.log("node scripts/check.ts [name …]");
-  for (const [name, { about }] of Object.entries(checks)) console.log(`  ${name.padEnd(10)} ${about}`);
+  for (const [name, { about }] of Object.entries(checks)) console.log(`  ${name.padEnd(13)} ${about}`);
   process.exitCode = unknown.length > 0 ? 2 : 0;
 } else {
   for (const [name, { run }] of Object.entries(checks)) {

@@ -1,40 +1,94 @@
-import { existsSync } from "node:fs";
-import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
+import { Migrator } from "kysely/migration";
+import type { MigrationResultSet } from "kysely/migration";
+import { openDatabase } from "../src/platform/database.ts";
 import { startEmbeddedPostgres } from "../src/platform/embedded-postgres.ts";
 import { createLogger } from "../src/platform/logger.ts";
-import { MIGRATIONS, databaseName, migrateDatabase, migratedRoles } from "../src/platform/migrate.ts";
+import { databaseName, migrationNames, migrationProvider, migratedRoles } from "../src/platform/migrate.ts";
 import { dumpSchema } from "../src/platform/schema-dump.ts";
+import { dataModelPage, readDataModel } from "./docs/data-model.ts";
+import type { DataModel } from "./docs/data-model.ts";
+import { comparePages, writePages } from "./docs/page.ts";
+import type { Page } from "./docs/page.ts";
 
 /**
- * Writes migrations/<role>/schema.sql, the schema that all migrations together make, from a throwaway Postgres; with
- * --check it compares instead and exits 1 on a difference.
+ * Writes migrations/<role>/schema.sql and docs/data-model.md, the schemas that all migrations together make, from a
+ * throwaway Postgres. With --check it compares instead, and undoes the migrations one by one: each `down` must leave
+ * what was there before its `up`, and all of them can be applied again.
  */
 async function main(): Promise<void> {
   const known = await migratedRoles();
-  const program = new Command("dump-schema")
-    .argument("[roles...]", `all of ${known.join(", ")}`)
-    .option("--check", "compare with the committed files instead of writing them")
+  const program = new Command("npm run dump-schema --")
+    .description("Writes migrations/<role>/schema.sql and docs/data-model.md from a throwaway Postgres.")
+    .argument("[roles...]", `all of ${known.join(", ")}; the data model is of all`)
+    .option("--check", "compare instead of writing; also undo all migrations one by one, and apply them again")
     .parse();
   const roles = program.args.length > 0 ? program.args : known;
   const stranger = roles.find((role) => !known.includes(role));
   if (stranger !== undefined) program.error(`There is no role "${stranger}" with migrations.`, { exitCode: 2 });
   const { check = false } = program.opts<{ check?: boolean }>();
+  const pages: Page[] = [];
+  const models: DataModel[] = [];
   await withPostgres(roles, async (urlOf) => {
     for (const role of roles) {
       const url = urlOf(databaseName(role));
-      await migrateDatabase({ url, role, log });
-      const file = join(MIGRATIONS, role, "schema.sql");
-      const dump = `-- The schema of ${databaseName(role)}, written by scripts/dump-schema.ts; edit the migrations.\n\n${await dumpSchema(url)}`;
-      if (check) await compare(file, dump, role);
-      else await writeFile(file, dump);
+      const { schema, model } = await walk(role, url, check);
+      const head = `-- The schema of ${databaseName(role)}, written by scripts/dump-schema.ts; edit the migrations.\n\n`;
+      pages.push({ file: `migrations/${role}/schema.sql`, text: head + schema });
+      models.push(model);
     }
   });
+  if (roles.length === known.length) pages.push(dataModelPage(models));
+  if (!check) writePages(pages);
+  else problems.push(...comparePages(pages, "npm run dump-schema"));
 }
 
 const log = createLogger({ level: "warn", format: "json" });
+const problems: string[] = [];
+
+/** Applies a role's migrations one by one; where it is to check them, undoes them one by one and applies them again. */
+async function walk(role: string, url: string, check: boolean): Promise<{ schema: string; model: DataModel }> {
+  const names = await migrationNames(role);
+  const { db, close } = openDatabase<unknown>({ url, role, log, poolSize: 2, statementTimeoutMs: 0 });
+  try {
+    const migrator = new Migrator({ db, provider: migrationProvider(role) });
+    const before: string[] = [];
+    for (const name of names) {
+      if (check) before.push(await dumpSchema(url));
+      succeeded(role, name, await migrator.migrateUp());
+    }
+    const schema = await dumpSchema(url);
+    const model = await readDataModel(role, url);
+    if (!check) return { schema, model };
+    for (const [index, name] of [...names.entries()].reverse()) {
+      succeeded(role, name, await migrator.migrateDown());
+      const left = firstDifference(before[index] ?? "", await dumpSchema(url));
+      if (left !== undefined) problems.push(`migrations/${role}/${name}.ts: down leaves a trace of up: ${left}`);
+    }
+    const latest = await migrator.migrateToLatest();
+    succeeded(role, latest.results?.find(({ status }) => status === "Error")?.migrationName ?? "", latest);
+    const again = firstDifference(schema, await dumpSchema(url));
+    if (again !== undefined) problems.push(`migrations/${role}: up, down, up is not the same as up: ${again}`);
+    return { schema, model };
+  } finally {
+    await close();
+  }
+}
+
+function succeeded(role: string, name: string, { error }: MigrationResultSet): void {
+  if (error === undefined) return;
+  const why = error instanceof Error ? error.message : "for an unknown reason";
+  throw new Error(why.startsWith("migrations/") ? why : `migrations/${role}/${name}.ts: ${why}`, { cause: error });
+}
+
+function firstDifference(expected: string, actual: string): string | undefined {
+  if (expected === actual) return undefined;
+  const [old, now] = [expected.split("\n"), actual.split("\n")];
+  return now.find((line, index) => line !== old[index]) ?? old[now.length] ?? "";
+}
 
 async function withPostgres(roles: readonly string[], work: (urlOf: (name: string) => string) => Promise<void>) {
   const folder = await mkdtemp(join(tmpdir(), "connect-commerce-schema-"));
@@ -54,17 +108,10 @@ async function withPostgres(roles: readonly string[], work: (urlOf: (name: strin
   }
 }
 
-async function compare(file: string, dump: string, role: string): Promise<void> {
-  const committed = existsSync(file) ? await readFile(file, "utf8") : "";
-  if (committed === dump) return;
-  const [old, now] = [committed.split("\n"), dump.split("\n")];
-  const at = now.findIndex((line, index) => line !== old[index]);
-  const line = at === -1 ? now.length : at;
-  console.error(
-    `migrations/${role}/schema.sql differs from the migrations at line ${line + 1}; run scripts/dump-schema.ts.`,
-  );
-  console.error(`  committed: ${old[line] ?? "(nothing)"}\n  migrated:  ${now[line] ?? "(nothing)"}`);
-  process.exitCode = 1;
+try {
+  await main();
+} catch (error) {
+  problems.push(error instanceof Error ? error.message : String(error));
 }
-
-await main();
+for (const problem of problems) console.error(problem);
+if (problems.length > 0) process.exitCode = 1;

@@ -51,7 +51,8 @@ export function explain(error: unknown): string {
     case "28000":
       return unreachable(message);
     default:
-      if (isConnectionLost(error)) return unreachable(message);
+      // pg gives a missing password no code.
+      if (isConnectionLost(error) || message.startsWith("SASL")) return unreachable(message);
       return error instanceof Error && error.name === "AlreadyRunning" ? `${message}` : `It cannot start: ${message}`;
   }
 }

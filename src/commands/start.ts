@@ -81,13 +81,14 @@ function sayThatItRuns(system: System, config: Config, log: Logger): void {
 }
 
 function command(): Command {
+  const [door, ...behindIt] = Object.keys(allRoles);
   return new Command("npm start")
     .description("Runs the roles that ROLE names (comma list), or the whole shop in one process where it is not set.")
     .addHelpText(
       "after",
       `
 Environment (or .env):
-  ROLE                user, product, order, gateway, a comma list of them, or all
+  ROLE                ${Object.keys(allRoles).join(", ")}, a comma list of them, or all
   PORT                port of the gateway, or of the only role
   DATA_DIR            folder of the embedded Postgres (.data)
   DATABASE_URL        a Postgres of yours instead; <ROLE>_DATABASE_URL for one role
@@ -95,7 +96,7 @@ Environment (or .env):
   TOKEN_SECRET        32 characters or more, the same for all processes; needed with ROLE
 
 All of them: .env.example. In one process: npm start. In two:
-  ROLE=user,product,order npm start        and        ROLE=gateway npm start
+  ROLE=${behindIt.join(",")} npm start        and        ROLE=${door} npm start
 `,
     );
 }

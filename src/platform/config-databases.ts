@@ -11,7 +11,11 @@ export function databaseUrls(
   single: boolean,
   read: Read,
 ): Readonly<Record<string, string | undefined>> {
-  const keys = owners.map((role) => [databaseKey(role), postgresUrl({ default: undefined })] as const);
+  const keys = owners.map((role) => {
+    const example = `postgres://user:password@host:5432/${databaseName(role)}`;
+    const desc = `The database of ${role}, before all of the others`;
+    return [databaseKey(role), postgresUrl({ default: undefined, desc, example })] as const;
+  });
   const own = read(Object.fromEntries(keys)) as Readonly<Record<string, string | undefined>>;
   const shared = sharedServer(read);
   return Object.fromEntries(
@@ -32,12 +36,19 @@ export function keyPrefix(role: string): string {
 /** The server that DATABASE_URL or else POSTGRES_* name; any of these is enough, the rest is Postgres's usual. */
 function sharedServer(read: Read): string | undefined {
   const given = read({
-    DATABASE_URL: postgresUrl({ default: undefined }),
-    POSTGRES_HOST: host({ default: undefined }),
-    POSTGRES_PORT: wholeNumber(1, 65_535)({ default: undefined }),
-    POSTGRES_DATABASE: str({ default: undefined }),
-    POSTGRES_USER: str({ default: undefined }),
-    POSTGRES_PASSWORD: str({ default: undefined }),
+    DATABASE_URL: postgresUrl({
+      default: undefined,
+      desc: "For one role its database; for several the server, on which each uses `<role>db`",
+      example: "postgres://user:password@host:5432",
+    }),
+    POSTGRES_HOST: host({
+      default: undefined,
+      desc: "The server where DATABASE_URL is empty; any POSTGRES_ key is enough. Empty: localhost",
+    }),
+    POSTGRES_PORT: wholeNumber(1, 65_535)({ default: undefined, desc: "Its port; empty: 5432" }),
+    POSTGRES_DATABASE: str({ default: undefined, desc: "The database of the only role; empty: `<role>db`" }),
+    POSTGRES_USER: str({ default: undefined, desc: "The account; empty: postgres" }),
+    POSTGRES_PASSWORD: str({ default: undefined, desc: "Its password" }),
   });
   if (given.DATABASE_URL !== undefined) return given.DATABASE_URL;
   const parts = [given.POSTGRES_HOST, given.POSTGRES_PORT, given.POSTGRES_DATABASE, given.POSTGRES_USER];

@@ -3,7 +3,7 @@ import { host, httpUrl, port, reader, secret, str, wholeNumber } from "./config-
 import type { ConfigSpec, Read } from "./config-validators.ts";
 import type { Environment } from "./environment.ts";
 
-export { str, validator, wholeNumber } from "./config-validators.ts";
+export { validator, wholeNumber } from "./config-validators.ts";
 export type { ConfigOf, ConfigSpec } from "./config-validators.ts";
 
 /** All that is wrong with the configuration, one line a key. */
@@ -49,19 +49,52 @@ export interface Config {
   readonly ofRole: Readonly<Record<string, unknown>>;
 }
 
-const platformSpec = {
-  PORT: port({ default: undefined, desc: "Port of the gateway, or of the only role" }),
-  DATA_DIR: str({ default: ".data", desc: "Folder of the embedded Postgres and of what it needs" }),
-  LOG_LEVEL: str({ choices: ["trace", "debug", "info", "warn", "error", "fatal", "silent"], default: "info" }),
-  LOG_FORMAT: str({ choices: ["pretty", "json"], default: undefined, desc: "pretty on a terminal, json elsewhere" }),
-  SHUTDOWN_GRACE_MS: wholeNumber(0, 3_600_000)({ default: 10_000, desc: "Milliseconds that calls get to finish" }),
-  DATABASE_POOL_SIZE: wholeNumber(1, 1_000)({ default: 10, desc: "Connections to each role's database" }),
-  DATABASE_STATEMENT_TIMEOUT_MS: wholeNumber(1, 3_600_000)({ default: 10_000 }),
+/** What is read before all else: it says which other keys there are. */
+export const roleSpec = {
+  ROLE: str({ default: "all", desc: "The roles that run here: one, a comma list, or all", example: "user,product" }),
 };
+
+const platformSpec = {
+  PORT: port({ default: undefined, desc: "Port of the gateway, or of the only role", example: "8080" }),
+  DATA_DIR: str({ default: ".data", desc: "Folder of the embedded Postgres and of the installation's secret" }),
+  LOG_LEVEL: str({
+    choices: ["trace", "debug", "info", "warn", "error", "fatal", "silent"],
+    default: "info",
+    desc: "The least level that is logged: trace, debug, info, warn, error, fatal, silent",
+  }),
+  LOG_FORMAT: str({
+    choices: ["pretty", "json"],
+    default: undefined,
+    desc: "pretty or json; empty: pretty on a terminal, json elsewhere",
+  }),
+  SHUTDOWN_GRACE_MS: wholeNumber(
+    0,
+    3_600_000,
+  )({
+    default: 10_000,
+    desc: "Milliseconds that calls get to finish when the process is told to stop",
+  }),
+  DATABASE_POOL_SIZE: wholeNumber(1, 1_000)({ default: 10, desc: "Connections to each role's database" }),
+  DATABASE_STATEMENT_TIMEOUT_MS: wholeNumber(
+    1,
+    3_600_000,
+  )({
+    default: 10_000,
+    desc: "Milliseconds after which a statement is cancelled",
+  }),
+};
+
+const secretDesc =
+  "At least 32 characters, the same for every process; needed where ROLE names roles, else made in DATA_DIR";
 
 /** The roles that the environment names; undefined for all of them. @throws ConfigError on an unknown one. */
 export function namedRoles(environment: Environment, known: readonly string[]): readonly string[] | undefined {
-  const names = (environment["ROLE"] ?? "all").split(",").map((name) => name.trim().toLowerCase());
+  const names = reader(
+    environment,
+    [],
+  )(roleSpec)
+    .ROLE.split(",")
+    .map((name) => name.trim().toLowerCase());
   const roles = [...new Set(names.filter((name) => name !== ""))];
   if (roles.length === 0 || (roles.length === 1 && roles[0] === "all")) return undefined;
   const unknown = roles.filter((role) => !known.includes(role));
@@ -82,15 +115,21 @@ export function parseConfig(
   named: readonly string[] | undefined,
 ): Config {
   const problems: string[] = [];
-  const read = reader(environment, problems);
+  return readConfig(reader(environment, problems), problems, known, named);
+}
+
+/** The part of {@link parseConfig} that tells `read` each key it needs: that is how their documentation finds them all. */
+export function readConfig(
+  read: Read,
+  problems: string[],
+  known: Readonly<Record<string, ConfiguredRole>>,
+  named: readonly string[] | undefined,
+): Config {
   const roles = named ?? Object.keys(known);
 
   const base = read(platformSpec);
   const { TOKEN_SECRET } = read({
-    TOKEN_SECRET:
-      named === undefined
-        ? secret({ default: undefined })
-        : secret({ desc: "at least 32 characters, the same for every process of the installation" }),
+    TOKEN_SECRET: named === undefined ? secret({ default: undefined, desc: secretDesc }) : secret({ desc: secretDesc }),
   });
   const addresses = Object.fromEntries(
     Object.entries(known).map(([role, entry]) => [role, addressOf(role, entry, !roles.includes(role), read)]),
@@ -140,16 +179,24 @@ function addressOf(role: string, entry: ConfiguredRole, elsewhere: boolean, read
   const name = keyPrefix(role);
   const alias = entry.alias ?? `${name}SERVICE`;
   const ports = read({
-    [`${name}_PORT`]: port({ default: undefined }),
-    [`${alias}_PORT`]: port({ default: undefined }),
+    [`${name}_PORT`]: port({
+      default: undefined,
+      desc: `Port of ${role}; empty: ${String(entry.port)}`,
+      example: String(entry.port),
+    }),
+    [`${alias}_PORT`]: port({ default: undefined, desc: `Alias of ${name}_PORT, and the port of its address` }),
   }) as Readonly<Record<string, number | undefined>>;
   const listens = ports[`${name}_PORT`] ?? ports[`${alias}_PORT`] ?? entry.port;
   const found = ports[`${alias}_PORT`] ?? listens;
   const nearby = new URL(`http://127.0.0.1:${String(found)}`);
   if (!elsewhere) return { port: listens, url: nearby };
   const place = read({
-    [`${name}_URL`]: httpUrl({ default: undefined }),
-    [`${alias}_HOST`]: host({ default: undefined }),
+    [`${name}_URL`]: httpUrl({
+      default: undefined,
+      desc: `Where ${role} is found when it runs elsewhere; empty: its port on this machine`,
+      example: `http://${role}:${String(entry.port)}`,
+    }),
+    [`${alias}_HOST`]: host({ default: undefined, desc: `Host of ${role} where ${name}_URL is empty`, example: role }),
   }) as Readonly<Record<string, unknown>>;
   const url = place[`${name}_URL`] as URL | undefined;
   if (url) return { port: listens, url };

@@ -147,3 +147,15 @@ test("headers of one hop are left out, cookies are kept apart", () => {
     ["set-cookie", "b=2"],
   ]);
 });
+
+test("an error fits into the headers that a gRPC client takes, however much is wrong", () => {
+  const fields = Array.from({ length: 5_000 }, (_, n) => ({
+    field: `attributes["${"x".repeat(5_000)}"][${String(n)}]`,
+    description: "must be shorter",
+  }));
+  const error = toConnectError(errors.INVALID_REQUEST({ fields, metadata: { sku: "x".repeat(9_000) } }));
+  const { details, message } = toStatus(errors.INVALID_REQUEST({ fields, message: "y".repeat(9_000) }));
+  const bytes = details.reduce((sum, { value }) => sum + value.length, message.length);
+  expect(bytes).toBeLessThan(5_000);
+  expect(error.findDetails(BadRequestSchema)[0]?.fieldViolations.length).toBeGreaterThan(5);
+});

@@ -66,21 +66,47 @@ export function toConnectError(error: AppError): ConnectError {
     copy.details = raw.details;
     return copy;
   }
-  return new ConnectError(error.message, codeOf(error.kind), undefined, detailsOf(error), error);
+  return new ConnectError(clip(error.message), codeOf(error.kind), undefined, detailsOf(error), error);
+}
+
+/**
+ * Letters of one text, and of all violations together: over gRPC an error travels in headers, of which many clients
+ * take 8 KiB. Of a request with hundreds of faults the first are told.
+ */
+const TEXT_LIMIT = 300;
+const VIOLATIONS_LIMIT = 3_000;
+
+function clip(text: string): string {
+  return text.length > TEXT_LIMIT ? `${text.slice(0, TEXT_LIMIT).toWellFormed()}…` : text;
+}
+
+/** The violations with their texts clipped, as many as there is room for, and at least one. */
+function clipped<V extends object>(violations: readonly V[]): V[] {
+  const told: V[] = [];
+  let letters = 0;
+  for (const violation of violations) {
+    const short = Object.fromEntries(Object.entries(violation).map(([name, text]) => [name, clip(String(text))])) as V;
+    letters += JSON.stringify(short).length;
+    if (told.length > 0 && letters > VIOLATIONS_LIMIT) break;
+    told.push(short);
+  }
+  return told;
+}
+
+function clipValues(metadata: Readonly<Record<string, string>> = {}): Record<string, string> {
+  return Object.fromEntries(Object.entries(metadata).map(([name, value]) => [name, clip(value)]));
 }
 
 function detailsOf({ reason, details }: AppError) {
   const { metadata, fields, preconditions, resource, retryAfterMs } = details;
   return [
-    { desc: ErrorInfoSchema, value: { reason, domain: ERROR_DOMAIN, metadata: { ...metadata } } },
-    ...(fields?.length
-      ? [{ desc: BadRequestSchema, value: { fieldViolations: fields.map((field) => ({ ...field })) } }]
-      : []),
+    { desc: ErrorInfoSchema, value: { reason, domain: ERROR_DOMAIN, metadata: clipValues(metadata) } },
+    ...(fields?.length ? [{ desc: BadRequestSchema, value: { fieldViolations: clipped(fields) } }] : []),
     ...(preconditions?.length
-      ? [{ desc: PreconditionFailureSchema, value: { violations: preconditions.map((each) => ({ ...each })) } }]
+      ? [{ desc: PreconditionFailureSchema, value: { violations: clipped(preconditions) } }]
       : []),
     ...(resource
-      ? [{ desc: ResourceInfoSchema, value: { resourceType: resource.type, resourceName: resource.name } }]
+      ? [{ desc: ResourceInfoSchema, value: { resourceType: resource.type, resourceName: clip(resource.name) } }]
       : []),
     ...(retryAfterMs === undefined
       ? []
@@ -115,7 +141,7 @@ export function fromConnectError(error: ConnectError): AppError {
 export function fromInboundError(error: ConnectError): AppError {
   const unreadable = /^(?:parse binary: |decompression failed|received compressed envelope)/;
   if (error.code === Code.Internal && unreadable.test(error.rawMessage)) {
-    return errors.MALFORMED_MESSAGE({ message: clipped(error.rawMessage), cause: error });
+    return errors.MALFORMED_MESSAGE({ message: clip(error.rawMessage), cause: error });
   }
   if (error.code === Code.ResourceExhausted && error.rawMessage.includes("writeMaxBytes")) {
     return errors.INTERNAL({ cause: error });
@@ -146,7 +172,7 @@ function fromErrorInfo(error: ConnectError, info: MessageShape<typeof ErrorInfoS
 
 function fromBareCode(error: ConnectError): AppError {
   // Only words that are about the caller's own message are passed on; the others may name hosts and ports.
-  const message = clipped(error.rawMessage);
+  const message = clip(error.rawMessage);
   switch (error.code) {
     case Code.Unavailable:
       return errors.PEER_DOWN({ retryAfterMs: 1_000, cause: error });
@@ -166,10 +192,6 @@ function fromBareCode(error: ConnectError): AppError {
 }
 
 /** In gRPC a message is a header, and an endless one (it may quote the request) breaks the answer. */
-function clipped(message: string): string {
-  return message.length > 300 ? `${message.slice(0, 300)}…` : message;
-}
-
 const hopHeaders = new Set(
   "te date host trailer transfer-encoding connection keep-alive upgrade proxy-connection http2-settings server user-agent x-request-id".split(
     " ",
