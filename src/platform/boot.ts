@@ -23,6 +23,11 @@ import { createServer } from "./server.ts";
 /** Until callers can log in, no port is open to other machines; see ANONYMOUS_CALLERS_ARE_TRUSTED. */
 export const LISTEN_HOST = "127.0.0.1";
 
+/** Milliseconds that one step of stopping may take: a database that is silent must not hold the process. */
+const STEP_MS = 3_000;
+/** Milliseconds that our own Postgres may take: it asks, and then insists. */
+const POSTGRES_MS = 40_000;
+
 export interface BootOptions {
   readonly registry: Registry;
   readonly config: Config;
@@ -59,14 +64,17 @@ interface Started {
  * What had begun is stopped by then.
  */
 export async function boot({ registry, config, definitions, log, onProgress }: BootOptions): Promise<System> {
-  const undo: (() => Promise<unknown> | void)[] = [];
+  const undo: { readonly step: () => Promise<unknown> | void; readonly withinMs: number }[] = [];
+  const onStop = (step: () => Promise<unknown> | void, withinMs = STEP_MS) => {
+    undo.push({ step, withinMs });
+  };
   let stopped: Promise<void> | undefined;
   const stopping = new AbortController();
   const stop = (): Promise<void> =>
     (stopped ??= (async () => {
       stopping.abort();
-      for (const step of undo.reverse()) {
-        await Promise.resolve(step()).catch((error: unknown) => {
+      for (const { step, withinMs } of undo.reverse()) {
+        await within(withinMs, Promise.resolve(step())).catch((error: unknown) => {
           log.error({ err: error }, "a step of stopping failed");
         });
       }
@@ -95,7 +103,7 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
       log,
       ...(onProgress && { onProgress }),
     });
-    undo.push(() => postgres.stop());
+    onStop(() => postgres.stop(), POSTGRES_MS);
     return { postgres, urls: Object.fromEntries(owners.map((role) => [role, postgres.urlOf(databaseName(role))])) };
   }
 
@@ -117,7 +125,7 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
       if (!url) throw new Error(`there is no role ${role}`);
       return url;
     });
-    undo.push(() => {
+    onStop(() => {
       remote.close();
     });
     for (const name of config.roles) {
@@ -145,7 +153,8 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
         others: Object.fromEntries(Object.entries(registry).filter(([role]) => role !== name)),
         stopping: stopping.signal,
       });
-      undo.push(() => running.close?.());
+      onStop(() => running.close?.());
+      if (!config.all) void database?.check().then((check) => warnOf(name, check));
       started.set(name, {
         role: name,
         running,
@@ -156,11 +165,16 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
     return started;
   }
 
+  /** A listed role starts without its database, and serves when that is there; its operator reads why it does not. */
+  function warnOf(role: string, check: string): void {
+    if (check !== "ok") log.warn({ role, check }, "not ready");
+  }
+
   function openDatabaseOf(role: string, url: string | undefined): RoleDatabase | undefined {
     if (url === undefined) return undefined;
     const { size: poolSize, statementTimeoutMs } = config.pool;
     const database = openRoleDatabase({ url, role, poolSize, statementTimeoutMs, log });
-    undo.push(() => database.close());
+    onStop(() => database.close());
     return database;
   }
 
@@ -173,10 +187,10 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
     };
     const servers: Server[] = [];
     // The first step of stopping: all ports at once.
-    undo.push(async () => {
+    onStop(async () => {
       for (const server of servers) server.drain();
       await Promise.all(servers.map((server) => server.close(config.graceMs)));
-    });
+    }, config.graceMs + STEP_MS);
     const ports: Record<string, number> = {};
     for (const [role, port] of Object.entries(config.listen)) {
       const server = await serverOf(role, started, secret, readiness);
@@ -198,6 +212,8 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
       role,
       log,
       strictJson: edge,
+      // A role has few connections, one of each caller and use; the limit of the edge would hold up all others' calls.
+      ...(!edge && { limits: { maxConcurrentStreams: 10_000 } }),
       services: pipeline.services.map(({ service }) => service),
       ...(edge && { hide: (method) => accessRule(method).level === "internal" }),
       routes: (router) => {
@@ -214,6 +230,19 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
         }
       },
     });
+  }
+}
+
+/** Fails where the work is not done in time. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    late.reject(new Error(`not done after ${String(ms)} ms`));
+  }, ms);
+  try {
+    await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

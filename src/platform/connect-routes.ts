@@ -25,7 +25,18 @@ export function connectRoutes(
 ): void {
   async function open(context: HandlerContext): Promise<OpenCall> {
     const token = context.requestHeader.get(ASSERTION_HEADER);
-    const proof = token === null ? undefined : await assertions?.verify(token);
+    const proof =
+      token === null
+        ? undefined
+        : await assertions?.verify(token).catch((error: unknown) => {
+            const requestId = context.values.get(receivedId);
+            const method = `${context.service.typeName}/${context.method.name}`;
+            log.warn(
+              { role: pipeline.role, requestId, method, code: "unauthenticated", reason: "TOKEN_INVALID" },
+              "refused",
+            );
+            throw error;
+          });
     // Only a role's word is taken for the id; at the edge it is made.
     const requestId = (proof && context.requestHeader.get(REQUEST_ID_HEADER)) ?? context.values.get(receivedId);
     context.responseHeader.set(REQUEST_ID_HEADER, requestId);

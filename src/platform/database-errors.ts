@@ -34,6 +34,12 @@ const POOL_CLOSED = /^(Cannot use a pool after calling end|driver has already be
 /** SQLSTATEs that say "not now": too many connections, out of disk or memory, lock_timeout, and conflicts left over. */
 const BUSY = new Set(["53000", "53100", "53200", "53300", "53400", "55P03", "40001", "40P01"]);
 
+/**
+ * SQLSTATEs of a database that is not ready for this build: it is missing, lacks migrations, or lets nobody in.
+ * Operators see it in /readyz and in the log; a caller can only come back later.
+ */
+const NOT_READY = new Set(["3D000", "42P01", "42703", "28P01", "28000"]);
+
 /** The SQLSTATE (or node's code) of an error; an empty string where it has none. */
 export function codeOf(error: unknown): string {
   if (typeof error !== "object" || error === null || !("code" in error)) return "";
@@ -60,7 +66,7 @@ export function fromDatabaseError(error: unknown): AppError | undefined {
   const code = codeOf(error);
   const retry = { retryAfterMs: RETRY_AFTER_MS, cause: error };
   // A failover leaves a read-only server behind the old address: 25006.
-  if (isConnectionLost(error) || code === "25006") {
+  if (isConnectionLost(error) || code === "25006" || NOT_READY.has(code)) {
     return errors.PEER_DOWN({ ...retry, metadata: { peer: "database" } });
   }
   if (BUSY.has(code)) return errors.OVERLOADED(retry);

@@ -36,12 +36,12 @@ export function createPool(options: PoolOptions): Pool {
   if (statementTimeoutMs > 0) config.query_timeout = statementTimeoutMs + SILENCE_MS;
   const pool = new Pool(config);
   pool.on("error", (error) => {
-    log.warn({ err: error }, "an idle database connection was lost");
+    log.warn({ reason: error.message }, "an idle database connection was lost");
   });
   // The pool listens only to idle clients: without this, losing one in use is an uncaught 'error' event.
   pool.on("connect", (client) => {
     client.on("error", (error) => {
-      log.debug({ err: error }, "a database connection was lost");
+      log.debug({ reason: error.message }, "a database connection was lost");
     });
   });
   return pool;

@@ -29,7 +29,7 @@ export function createLogger(options: LoggerOptions): Logger {
 function sentence(line: Readonly<Record<string, unknown>>): string {
   const { role, method, code, reason, ms, requestId, msg } = line;
   if (method === undefined) return [role, msg, requestId].filter(isSaid).join(" ");
-  const time = ms === undefined ? msg : `${String(ms)} ms`;
+  const time = typeof ms === "number" ? `${String(ms)} ms` : msg;
   return [role, method, code, reason, time, requestId].filter(isSaid).join(" ");
 }
 

@@ -51,7 +51,12 @@ export function listen({ url, role, channel, log }: ListenOptions): Notification
 
   /** Resolves when the connection ends. */
   async function connection(): Promise<void> {
-    const client = new Client({ connectionString: url, application_name: `commerce-${role}-listen`, keepAlive: true });
+    const client = new Client({
+      connectionString: url,
+      application_name: `commerce-${role}-listen`,
+      keepAlive: true,
+      connectionTimeoutMillis: 5_000,
+    });
     const ended = new Promise<void>((resolve, reject) => {
       client.once("end", resolve);
       client.once("error", reject);

@@ -86,8 +86,11 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort
     sniff(socket, limits.silenceMs, (isHttp2) => {
       undecided.delete(socket);
       if (isHttp2 === undefined) socket.destroy();
-      else if (isHttp2) http2.emit("connection", socket);
-      else {
+      else if (isHttp2) {
+        // node's HTTP/1.1 server leaves sockets half open; its http2 would never notice a client that is gone.
+        socket.allowHalfOpen = false;
+        http2.emit("connection", socket);
+      } else {
         giveToHttp1?.call(http1, socket);
         socket.resume();
       }

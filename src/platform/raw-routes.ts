@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { refuse } from "./edge.ts";
 import { errors } from "./errors.ts";
 import type { Logger } from "./logger.ts";
@@ -44,6 +44,9 @@ export interface RawRoute {
 /** The largest body that the gateway passes on, in bytes; a route's own limit may be lower. */
 const maxForwardedBytes = 1024 * 1024;
 
+/** Milliseconds that a role may take to answer. */
+const forwardedMs = 30_000;
+
 /** Serves a role's raw routes in this process. */
 export function mountRawRoutes(app: FastifyInstance, role: string, routes: readonly RawRoute[], log: Logger): void {
   if (routes.length === 0) return;
@@ -59,7 +62,7 @@ export function mountRawRoutes(app: FastifyInstance, role: string, routes: reado
           const startedAt = performance.now();
           const requestId = request.id;
           const callLog = log.child({ role, requestId });
-          const aborted = abortedWith(request);
+          const aborted = abortedWith(reply);
           let status = 500;
           try {
             const answer = await route.handle({
@@ -101,18 +104,22 @@ export function mountForwardedRoutes(app: FastifyInstance, role: string, to: URL
       url: `/-/${role}/*`,
       bodyLimit: maxForwardedBytes,
       handler: async (request, reply) => {
+        const target = targetOf(request.url, role, to);
+        if (!target) {
+          refuse(request, reply, errors.NOT_FOUND({ message: "There is nothing at this path." }));
+          return await reply;
+        }
         try {
-          const answer = await fetch(new URL(request.url, to), {
+          const answer = await fetch(target, {
             method: request.method,
             headers: endToEnd(Object.entries(request.headers).filter(([name]) => !name.startsWith("x-commerce-"))),
-            signal: abortedWith(request),
+            signal: AbortSignal.any([abortedWith(reply), AbortSignal.timeout(forwardedMs)]),
             redirect: "manual",
             ...(request.method === "POST" && { body: Buffer.isBuffer(request.body) ? request.body : "" }),
           });
           const body = Buffer.from(await answer.arrayBuffer());
-          return await reply
+          return await withHeaders(reply, endToEnd([...answer.headers]))
             .code(answer.status)
-            .headers(endToEnd([...answer.headers]))
             .send(body);
         } catch (error) {
           log.warn({ role, err: error }, "the role of a raw route does not answer");
@@ -125,6 +132,15 @@ export function mountForwardedRoutes(app: FastifyInstance, role: string, to: URL
   });
 }
 
+/**
+ * The address to pass a request on to; undefined where it leads out of `/-/<role>/`: by an absolute address, or by
+ * dots, which URL resolves however they are written.
+ */
+export function targetOf(path: string, role: string, to: URL): URL | undefined {
+  const target = path.startsWith("/-/") ? URL.parse(`${to.origin}${path}`) : null;
+  return target?.origin === to.origin && target.pathname.startsWith(`/-/${role}/`) ? target : undefined;
+}
+
 /** Bodies of any type as the bytes that came. */
 function acceptBytes(scope: FastifyInstance): void {
   scope.removeAllContentTypeParsers();
@@ -133,10 +149,11 @@ function acceptBytes(scope: FastifyInstance): void {
   });
 }
 
-function abortedWith(request: FastifyRequest): AbortSignal {
+/** Aborts when the client goes away before it is answered. */
+function abortedWith(reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
-  request.raw.once("close", () => {
-    if (!request.raw.readableEnded || request.raw.errored) controller.abort();
+  reply.raw.once("close", () => {
+    if (!reply.raw.writableFinished) controller.abort();
   });
   return controller.signal;
 }
@@ -152,16 +169,24 @@ function listed(request: FastifyRequest, names: readonly string[]): Record<strin
 
 /** What belongs to one connection, or to the length of a body that fetch has decoded. */
 const hopByHop = new Set(
-  "connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host content-length content-encoding accept-encoding".split(
+  "connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host expect content-length content-encoding accept-encoding".split(
     " ",
   ),
 );
 
-function endToEnd(headers: readonly (readonly [string, string | string[] | undefined])[]): Record<string, string> {
-  return Object.fromEntries(
-    headers.flatMap(([name, value]) => {
-      if (value === undefined || name.startsWith(":") || hopByHop.has(name)) return [];
-      return [[name, Array.isArray(value) ? value.join(", ") : value] as const];
-    }),
-  );
+type HeaderPairs = readonly (readonly [string, string | string[] | undefined])[];
+
+/** Those that are for the other end, one pair a value: several Set-Cookie stay several. */
+function endToEnd(headers: HeaderPairs): [string, string][] {
+  return headers.flatMap(([name, value]) => {
+    if (value === undefined || name.startsWith(":") || hopByHop.has(name)) return [];
+    return [value].flat().map((single): [string, string] => [name, single]);
+  });
+}
+
+function withHeaders(reply: FastifyReply, headers: readonly (readonly [string, string])[]): FastifyReply {
+  const grouped = new Map<string, string[]>();
+  for (const [name, value] of headers) grouped.set(name, [...(grouped.get(name) ?? []), value]);
+  for (const [name, values] of grouped) void reply.header(name, values.length === 1 ? values[0] : values);
+  return reply;
 }

@@ -48,6 +48,7 @@ export function openRoleDatabase(options: RoleDatabaseOptions): RoleDatabase {
           const pending = await pendingMigrations(db, role);
           if (pending.length > 0) return `lacks ${String(pending.length)} migrations: npm run migrate -- ${role}`;
           migrated = true;
+          prune();
         }
         return "ok";
       } catch (error) {

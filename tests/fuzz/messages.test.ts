@@ -62,11 +62,14 @@ test.each(topologies)("no message makes the shop in %s fail", { timeout: 600_000
   );
   for (const sender of senders.values()) sender.close();
 
-  console.log(`fuzz: ${topology}, seed ${String(seed)}, ${String(count)} messages, ${JSON.stringify(codes)}`);
+  console.info(`fuzz: ${topology}, seed ${String(seed)}, ${String(count)} messages, ${JSON.stringify(codes)}`);
   expect(wrong, `FUZZ_SEED=${String(seed)}`).toEqual([]);
+  // An OK is a row, or the replay of one: what was refused has made none.
   const after = await rowsOf(shop);
   for (const table of ["users", "products", "categories"]) {
-    expect((after[table] ?? 0) - (before[table] ?? 0), `${table}, FUZZ_SEED=${String(seed)}`).toBe(made[table] ?? 0);
+    expect((after[table] ?? 0) - (before[table] ?? 0), `${table}, FUZZ_SEED=${String(seed)}`).toBeLessThanOrEqual(
+      made[table] ?? 0,
+    );
   }
   const failures = [...new Set(Object.values(shop.processes))].flatMap(({ log }) =>
     log.filter(({ level }) => level === "error"),
@@ -105,6 +108,8 @@ async function populate(shop: Installation): Promise<Known> {
   });
   const { category } = await products.createCategory({ name: "Known" });
   const { order } = await orders.createOrder({ userId: user?.id ?? "", items: [{ sku: "KNOWN-1", quantity: 1 }] });
+  // Final, so that watching it ends.
+  await orders.cancelOrder({ id: order?.id ?? "" });
   const ids = [user?.id ?? "", product?.id ?? "", category?.id ?? "", order?.id ?? ""];
   return {
     id: ids,

@@ -4,6 +4,7 @@ import type { System } from "../../src/platform/boot.ts";
 import { boot } from "../../src/platform/boot.ts";
 import { parseConfig } from "../../src/platform/config.ts";
 import type { RawRequest } from "../../src/platform/raw-routes.ts";
+import { targetOf } from "../../src/platform/raw-routes.ts";
 import type { Registry } from "../../src/platform/role.ts";
 import { defineRole } from "../../src/platform/role.ts";
 import gateway from "../../src/roles/gateway/index.ts";
@@ -126,4 +127,24 @@ test("a role that does not answer is 503, with the time to come back", async () 
   } finally {
     await gatewayAlone.stop();
   }
+});
+
+test("only what is below a role's own path is passed on to it", () => {
+  const to = new URL("http://role:8081");
+  const targets = [
+    "/-/hooks/page?q=1",
+    "/-/hooks/%2e%2e/%2e%2e/readyz",
+    "/-/hooks/../../livez",
+    "http://other/-/hooks/x",
+    "//other/-/hooks/x",
+    "/-/other/x",
+  ];
+  expect(targets.map((path) => targetOf(path, "hooks", to)?.href)).toEqual([
+    "http://role:8081/-/hooks/page?q=1",
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+    undefined,
+  ]);
 });

@@ -242,10 +242,10 @@ describe("CreateOrder", () => {
     expect(await count()).toBe(before + 1);
   });
 
-  test("a peer that is down is UNAVAILABLE, and not a failure of the order", async () => {
+  test("a peer that is busy is told as such, and not as a failure of the order", async () => {
     catalogue.down = true;
     const refused = await refusal(orders.createOrder(draft()));
-    expect([refused.kind, refused.reason]).toEqual(["unavailable", "PEER_DOWN"]);
+    expect([refused.kind, refused.reason]).toEqual(["unavailable", "OVERLOADED"]);
     expect(refused.details.metadata).toEqual({ peer: "user" });
     expect(refused.details.retryAfterMs).toBeGreaterThan(0);
   });
@@ -446,5 +446,18 @@ describe("WatchOrder", () => {
     const next = watch.next();
     leave.abort();
     expect((await refusal(next)).kind).toBe("canceled");
+    // A loop that went on would ask without pause.
+    const asked = role.statements.length;
+    const db = role.database<OrderTables>();
+    for (let n = 0; n < 20; n += 1) await sql`select 1`.execute(db);
+    expect(role.statements.length - asked).toBeLessThanOrEqual(22);
+  });
+
+  test("beyond the end of a finished order there is nothing to wait for", async () => {
+    const { order: created } = await orders.createOrder(draft());
+    const id = created?.id ?? "";
+    await orders.cancelOrder({ id });
+    const watch = orders.watchOrder({ id: id.toUpperCase(), afterPosition: 99n })[Symbol.asyncIterator]();
+    expect((await watch.next()).done).toBe(true);
   });
 });

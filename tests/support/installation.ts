@@ -17,6 +17,8 @@ export interface Installation extends AsyncDisposable {
   /** The processes by role; the same one for all in one process. */
   readonly processes: Readonly<Record<string, ServerProcess>>;
   readonly databases: Readonly<Record<string, TestDatabase>>;
+  /** Starts the process of a role again, where it was. */
+  start(role: string): Promise<void>;
 }
 
 /** A port that is free now; nobody else on this machine takes it in the moment until it is used. */
@@ -44,6 +46,7 @@ export async function startInstallation(
     Object.entries(databases).map(([role, { url }]) => [`${role.toUpperCase()}_DATABASE_URL`, url]),
   );
   const processes: Record<string, ServerProcess> = {};
+  let shared: Record<string, string> = {};
   if (topology === "one process") {
     const all = await startProcess({ ...base, ...urlsOfDatabases });
     for (const role of Object.keys(registry)) processes[role] = all;
@@ -53,7 +56,7 @@ export async function startInstallation(
       [`${role.toUpperCase()}_PORT`, String(port)] as const,
       [`${role.toUpperCase()}_URL`, `http://127.0.0.1:${String(port)}`] as const,
     ]);
-    const shared = { ...base, PORT: "", ...Object.fromEntries(addresses), ...urlsOfDatabases };
+    shared = { ...base, PORT: "", ...Object.fromEntries(addresses), ...urlsOfDatabases };
     await Promise.all(
       Object.keys(registry).map(async (role) => {
         processes[role] = await startProcess({ ...shared, ROLE: role });
@@ -64,6 +67,9 @@ export async function startInstallation(
     url: `http://127.0.0.1:${String(processes["gateway"]?.ports["gateway"])}`,
     processes,
     databases,
+    async start(role) {
+      processes[role] = await startProcess({ ...shared, ROLE: role });
+    },
     async [Symbol.asyncDispose]() {
       const running = new Set(Object.values(processes));
       await Promise.all([...running].map((server) => server[Symbol.asyncDispose]()));

@@ -81,9 +81,15 @@ function encodingHeader(wire: Wire, isStream: boolean): string {
   return isStream ? "connect-content-encoding" : "content-encoding";
 }
 
+type HttpHeaders = Readonly<Record<string, string | string[] | number | undefined>>;
+
+function text(header: HttpHeaders[string]): string {
+  return header === undefined ? "" : String(header);
+}
+
 interface Http {
-  readonly headers: Readonly<Record<string, unknown>>;
-  readonly trailers: Readonly<Record<string, unknown>>;
+  readonly headers: HttpHeaders;
+  readonly trailers: HttpHeaders;
   readonly body: Buffer;
 }
 
@@ -91,8 +97,8 @@ function exchange(session: ClientHttp2Session, headers: Record<string, string>, 
   return new Promise((resolve, reject) => {
     const stream = session.request(headers);
     const chunks: Buffer[] = [];
-    let answered: Readonly<Record<string, unknown>> = {};
-    let trailers: Readonly<Record<string, unknown>> = {};
+    let answered: HttpHeaders = {};
+    let trailers: HttpHeaders = {};
     stream.on("response", (received) => {
       answered = received;
     });
@@ -110,7 +116,7 @@ function exchange(session: ClientHttp2Session, headers: Record<string, string>, 
 
 function read(wire: Wire, isStream: boolean, { headers, trailers, body }: Http): Answer {
   const status = Number(headers[constants.HTTP2_HEADER_STATUS]);
-  const requestId = String(headers["x-request-id"] ?? "");
+  const requestId = text(headers["x-request-id"]);
   const of = (error: Omit<Answer, "status" | "requestId">): Answer => ({ status, requestId, ...error });
   const isPlain = String(headers["content-type"]).startsWith("application/json");
   if (isPlain || (wire.startsWith("Connect") && !isStream)) {
@@ -143,15 +149,15 @@ function fromJson({ code, message = "", details = [] }: JsonError): Told {
   return { code, message, ...told(details.map(({ type, value }) => ({ type, value: base64Decode(value) }))) };
 }
 
-function fromTrailer(trailer: Readonly<Record<string, unknown>>): Told {
+function fromTrailer(trailer: HttpHeaders): Told {
   const code = Number(trailer["grpc-status"]);
   if (code === 0) return ok;
-  const bytes = base64Decode(String(trailer["grpc-status-details-bin"] ?? ""));
+  const bytes = base64Decode(text(trailer["grpc-status-details-bin"]));
   const { details } = fromBinary(StatusSchema, bytes);
   const found = details.map(({ typeUrl, value }) => ({ type: typeUrl.replace(/.*\//, ""), value }));
   return {
     code: snake(Code[code] ?? ""),
-    message: decodeURIComponent(String(trailer["grpc-message"] ?? "")),
+    message: decodeURIComponent(text(trailer["grpc-message"])),
     ...told(found),
   };
 }

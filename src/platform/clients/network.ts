@@ -1,6 +1,6 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import type { ContextValues, StreamResponse, Transport } from "@connectrpc/connect";
-import { ConnectError } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import {
   BrokenCircuitError,
   ConsecutiveBreaker,
@@ -49,11 +49,11 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
     return all;
   }
 
-  function failed(error: unknown): never {
+  function failed(error: unknown, signal: AbortSignal | undefined): never {
     if (error instanceof PeerError) throw error;
     if (error instanceof ConnectError) {
       const answered = fromConnectError(error);
-      throw new PeerError(peer, isReached(answered) ? answered : unreachable(error));
+      throw new PeerError(peer, isLost(error, answered, signal) ? unreachable(error) : answered);
     }
     if (error instanceof BrokenCircuitError || error instanceof IsolatedCircuitError || isSystemError(error)) {
       throw new PeerError(peer, unreachable(error));
@@ -65,13 +65,14 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
     return errors.PEER_DOWN({ retryAfterMs: 1_000, metadata: { peer }, cause });
   }
 
-  function guarded<T>(work: () => Promise<T>): Promise<T> {
-    return breaker.execute(() => work().catch(failed)).catch(failed);
+  function guarded<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    const onError = (error: unknown) => failed(error, signal);
+    return breaker.execute(() => work().catch(onError)).catch(onError);
   }
 
   return {
     unary(method, signal, timeoutMs, header, input, values) {
-      return guarded(async () => {
+      return guarded(signal, async () => {
         const transport = await connections.next("call");
         return transport.unary(method, signal, timeoutMs, await headers(header, values), input);
       });
@@ -90,9 +91,9 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
       }
       function failedStream(error: unknown): never {
         if (unsendable) throw unsendable.error;
-        failed(error);
+        failed(error, signal);
       }
-      const response = await guarded(async () => {
+      const response = await guarded(signal, async () => {
         const transport = await connections.next("stream");
         return transport.stream(method, signal, timeoutMs, await headers(header, values), requests());
       }).catch(failedStream);
@@ -115,6 +116,26 @@ function isReached({ kind, details }: AppError): boolean {
 
 function isUnreachable(error: unknown): boolean {
   return error instanceof PeerError && !isReached(error.error);
+}
+
+/** What a broken connection or a stream that the peer refused looks like: a code without an ErrorInfo. */
+function isLost(error: ConnectError, { details }: AppError, signal: AbortSignal | undefined): boolean {
+  if (details.raw !== undefined) return false;
+  switch (error.code) {
+    case Code.Unavailable:
+    case Code.Aborted:
+    case Code.Internal:
+    case Code.Unknown:
+      return true;
+    case Code.Canceled:
+      // A stream that was reset, and not by us.
+      return !signal?.aborted;
+    case Code.ResourceExhausted:
+      // The peer's HTTP/2 says ENHANCE_YOUR_CALM so; a message over its limit is the other case.
+      return !error.rawMessage.includes("MaxBytes");
+    default:
+      return false;
+  }
 }
 
 /** A failure of the system itself, for example of the look-up of a name. */

@@ -20,6 +20,9 @@ function isUnmasked(error: AppError): boolean {
 function fromPeer(error: PeerError, call: Call): AppError {
   switch (error.error.kind) {
     case "unavailable":
+      if (error.error.reason === "OVERLOADED") {
+        return errors.OVERLOADED({ retryAfterMs: 1_000, metadata: { peer: error.peer }, cause: error });
+      }
       return errors.PEER_DOWN({ retryAfterMs: 1_000, metadata: { peer: error.peer }, cause: error });
     case "deadline_exceeded":
       return errors.DEADLINE({ cause: error });

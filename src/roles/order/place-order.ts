@@ -58,7 +58,10 @@ export async function placeOrder(
   try {
     return (await insertOrder(db, order, claimed)) ? order : undefined;
   } catch (error) {
-    if (!isConnectionLost(error)) return inProgress(error);
+    if (!isConnectionLost(error)) {
+      if (claim) inProgress(error);
+      throw error;
+    }
     // The statement may have been committed before the connection broke: its id is ours alone, so reading tells.
     const recorded = await findOrder(db, order.id).catch(() => undefined);
     if (recorded) return recorded;

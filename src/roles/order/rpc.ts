@@ -96,7 +96,7 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
 
   /** An order that the caller may see or change. @throws AppError ACCESS_DENIED, NOT_FOUND */
   async function findFor(call: Call, id: string, permission: string): Promise<Order> {
-    const order = await findOrder(db, id);
+    const order = await findOrder(db, id, call.signal);
     checkActsFor(call.subject, order?.userId ?? "", permission);
     if (!order) throw notFound("order", id);
     return order;
@@ -171,12 +171,13 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
 
     async listOrderEvents({ id }, call) {
       await findFor(call, id, "order.read");
-      return { events: (await listEvents(db, id, 0n)).map(eventToProto) };
+      return { events: (await listEvents(db, id, 0n, call.signal)).map(eventToProto) };
     },
 
     async *watchOrder({ id, afterPosition }, call) {
-      await findFor(call, id, "order.read");
-      for await (const event of watchOrder(context, call, id, afterPosition)) yield { event: eventToProto(event) };
+      const order = await findFor(call, id, "order.read");
+      for await (const event of watchOrder(context, call, order.id, afterPosition))
+        yield { event: eventToProto(event) };
     },
   };
 }

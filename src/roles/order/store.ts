@@ -94,14 +94,17 @@ function adjustmentRow(adjustment: Adjustment, index: number) {
   };
 }
 
-export async function findOrder(db: Db, id: string): Promise<Order | undefined> {
-  const row = await selectOrders(db).where("orders.id", "=", id).executeTakeFirst();
+/** @param signal cancels the query; leave it out in a transaction. */
+export async function findOrder(db: Db, id: string, signal?: AbortSignal): Promise<Order | undefined> {
+  const row = await selectOrders(db)
+    .where("orders.id", "=", id)
+    .executeTakeFirst(signal && cancelledBy(signal));
   return row && toOrder(row);
 }
 
 /** @throws AppError NOT_FOUND */
-export async function getOrder(db: Db, id: string): Promise<Order> {
-  const order = await findOrder(db, id);
+export async function getOrder(db: Db, id: string, signal?: AbortSignal): Promise<Order> {
+  const order = await findOrder(db, id, signal);
   if (!order) throw notFound("order", id);
   return order;
 }
@@ -162,14 +165,14 @@ export async function advanceOrder(
 }
 
 /** An order's history after a position, oldest first. Empty where there is no such order. */
-export async function listEvents(db: Db, orderId: string, after: bigint): Promise<OrderEvent[]> {
+export async function listEvents(db: Db, orderId: string, after: bigint, signal: AbortSignal): Promise<OrderEvent[]> {
   const rows = await db
     .selectFrom("order_events")
     .selectAll()
     .where("order_id", "=", orderId)
     .where("position", ">", after)
     .orderBy("position")
-    .execute();
+    .execute(cancelledBy(signal));
   return rows.map((row) => ({
     position: row.position,
     state: row.state,

@@ -38,9 +38,11 @@ export const sampleTaxTable: TaxTable = {
  * the table does not have the country, or the rate is 0: no tax is charged there.
  */
 export function taxRate(table: TaxTable, country: string, category: string): TaxRate | undefined {
-  const rates = table.rates[country];
-  const named = rates?.[category] === undefined ? "standard" : category;
-  const points = rates?.[named];
+  // The names come from outside: nothing but the table's own keys counts.
+  const rates = Object.hasOwn(table.rates, country) ? table.rates[country] : undefined;
+  if (!rates) return undefined;
+  const named = Object.hasOwn(rates, category) ? category : "standard";
+  const points = rates[named];
   if (points === undefined || points === 0) return undefined;
   return { points, label: `VAT ${String(points / 100)} %`, source: `tax:${country}:${named}` };
 }

@@ -29,20 +29,21 @@ export async function* watchOrder(
   id: string,
   after: bigint,
 ): AsyncIterable<OrderEvent> {
-  const { state } = await getOrder(db, id);
   let position = after;
   const changes = notifications.watch(id);
   try {
     for (;;) {
       const changed = changes.next(POLL_MS, call.signal);
-      for (const event of await listEvents(db, id, position)) {
+      // Before its events: a final state then has its event among them.
+      const { state } = await getOrder(db, id, call.signal);
+      for (const event of await listEvents(db, id, position, call.signal)) {
         yield event;
         position = event.position;
-        if (isFinal(event.state)) return;
       }
-      // Resumed after its last event.
       if (isFinal(state)) return;
       await changed;
+      // An abort wakes the wait too; nothing else would end this loop, which nobody reads any more.
+      call.signal.throwIfAborted();
     }
   } finally {
     changes.close();
@@ -61,9 +62,10 @@ export async function waitUntilSettled(
     for (;;) {
       const left = until - Date.now();
       const changed = changes.next(Math.max(0, Math.min(left, POLL_MS)), AbortSignal.any([call.signal, stopping]));
-      const order = await getOrder(db, id);
+      const order = await getOrder(db, id, call.signal);
       if (isSettled(order.state) || left <= 0 || stopping.aborted) return order;
       await changed;
+      call.signal.throwIfAborted();
     }
   } finally {
     changes.close();

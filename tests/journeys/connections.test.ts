@@ -1,0 +1,92 @@
+import { connect, constants } from "node:http2";
+import { createClient } from "@connectrpc/connect";
+import { Http2SessionManager, createGrpcTransport } from "@connectrpc/connect-node";
+import { describe, expect, test } from "vitest";
+import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { until } from "../support/conditions.ts";
+import { startInstallation, topologies } from "../support/installation.ts";
+import type { Clients } from "../support/protocols.ts";
+import { clientsOf, protocols, refusalOf } from "../support/protocols.ts";
+import { enveloped } from "../support/wire.ts";
+
+async function pendingOrder({ users, products, orders }: Clients): Promise<string> {
+  const { user } = await users.createUser({ email: "ada@example.com" });
+  await products.addProduct({
+    title: "Mug",
+    variants: [{ sku: "MUG", price: { currencyCode: "EUR", amountMinor: 1n } }],
+  });
+  const { order } = await orders.createOrder({ userId: user?.id ?? "", items: [{ sku: "MUG", quantity: 1 }] });
+  return order?.id ?? "";
+}
+
+describe.each(topologies)("a client that leaves without a word, in %s", (topology) => {
+  test("ends what it asked for, at the gateway and at the role", async () => {
+    await using shop = await startInstallation(topology);
+    const id = await pendingOrder(clientsOf(protocols.gRPC(shop.url)));
+    const session = connect(shop.url);
+    const stream = session.request({
+      [constants.HTTP2_HEADER_METHOD]: "POST",
+      [constants.HTTP2_HEADER_PATH]: "/commerce.order.v1.OrderService/WatchOrder",
+      "content-type": "application/connect+json",
+    });
+    stream.on("error", () => undefined);
+    stream.end(enveloped(Buffer.from(JSON.stringify({ id }))));
+    await new Promise((resolve) => stream.once("data", resolve));
+    // The connection just ends, as when the process of a client dies; no stream is reset.
+    session.destroy();
+    for (const role of ["gateway", "order"]) {
+      const line = shop.processes[role]?.logged(
+        (logged) => logged["role"] === role && String(logged["method"]).endsWith("/WatchOrder"),
+      );
+      expect(await line).toMatchObject({ code: "canceled" });
+    }
+  });
+});
+
+test("more watches than one connection may carry all see their order", async () => {
+  await using shop = await startInstallation("a process per role");
+  const id = await pendingOrder(clientsOf(protocols.gRPC(shop.url)));
+  const leave = new AbortController();
+  const first = Array.from({ length: 2 }, () => {
+    const sessionManager = new Http2SessionManager(shop.url);
+    const orders = createClient(OrderService, createGrpcTransport({ baseUrl: shop.url, sessionManager }));
+    return Array.from({ length: 80 }, () =>
+      orders.watchOrder({ id }, { signal: leave.signal })[Symbol.asyncIterator]().next(),
+    );
+  });
+  const seen = await Promise.all(first.flat());
+  expect(seen).toHaveLength(160);
+  leave.abort();
+});
+
+test("a role that dies is UNAVAILABLE, never a failure of ours, and serves again when it is back", async () => {
+  await using shop = await startInstallation("a process per role");
+  const clients = clientsOf(protocols.gRPC(shop.url));
+  const id = await pendingOrder(clients);
+  const outcomes = new Map<string, number>();
+  const note = (outcome: string) => outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
+  let over = false;
+  const callers = Array.from({ length: 8 }, async () => {
+    while (!over) {
+      const call = clients.orders.getOrder({ id });
+      await call.then(
+        () => note("OK"),
+        async () => {
+          const { code, reason } = await refusalOf(call);
+          note(`${code} ${reason}`);
+        },
+      );
+    }
+  });
+  await until(() => (outcomes.get("OK") ?? 0) > 100);
+  const order = shop.processes["order"];
+  order?.kill("SIGKILL");
+  expect(await order?.exited).toBe("SIGKILL");
+  await until(() => (outcomes.get("Unavailable PEER_DOWN") ?? 0) > 100);
+  await shop.start("order");
+  const before = outcomes.get("OK") ?? 0;
+  await until(() => (outcomes.get("OK") ?? 0) > before + 100);
+  over = true;
+  await Promise.all(callers);
+  expect([...outcomes.keys()].filter((outcome) => outcome !== "OK")).toEqual(["Unavailable PEER_DOWN"]);
+});
