@@ -38,7 +38,7 @@ const BUSY = new Set(["53000", "53100", "53200", "53300", "53400", "55P03", "400
  * SQLSTATEs of a database that is not ready for this build: it is missing, lacks migrations, or lets nobody in.
  * Operators see it in /readyz and in the log; a caller can only come back later.
  */
-const NOT_READY = new Set(["3D000", "42P01", "42703", "28P01", "28000"]);
+const NOT_READY = new Set(["3D000", "42P01", "28P01", "28000"]);
 
 /** The SQLSTATE (or node's code) of an error; an empty string where it has none. */
 export function codeOf(error: unknown): string {
