@@ -1,5 +1,7 @@
 import type { DescField, DescMessage, Message, MessageShape } from "@bufbuild/protobuf";
-import { getOption, hasOption } from "@bufbuild/protobuf";
+import { getOption, hasOption, isMessage } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import type { Validator } from "@bufbuild/protovalidate";
 import { createValidator } from "@bufbuild/protovalidate";
@@ -19,8 +21,8 @@ export function createMessageCheck(): MessageCheck {
 }
 
 /**
- * Checks a request against the constraints of its proto, and every text for control characters: Postgres refuses NUL,
- * and protovalidate lets it pass.
+ * Checks a request against the constraints of its proto, every text for control characters (Postgres refuses NUL, and
+ * protovalidate lets it pass), and every time for being one.
  * @throws AppError INVALID_REQUEST with all faulty fields at once.
  */
 function checkMessage<D extends DescMessage>(validator: Validator, schema: D, message: MessageShape<D>): void {
@@ -32,7 +34,7 @@ function checkMessage<D extends DescMessage>(validator: Validator, schema: D, me
       fields.push({ field: field.length > 0 ? pathToString(field) : ruleId, description: description || ruleId });
     }
   }
-  findBadText(schema, message, "", fields);
+  findBadValues(schema, message, "", fields);
   if (fields.length > 0) throw invalidRequest(...fields);
 }
 
@@ -44,7 +46,7 @@ function isBadText(text: string): boolean {
   return control.test(text) || !text.isWellFormed();
 }
 
-function findBadText(schema: DescMessage, message: Message, prefix: string, fields: FieldViolation[]): void {
+function findBadValues(schema: DescMessage, message: Message, prefix: string, fields: FieldViolation[]): void {
   const values = message as unknown as Readonly<Record<string, unknown>>;
   for (const field of schema.fields) {
     if (ignored(field)) continue;
@@ -60,13 +62,14 @@ function findInField(field: DescField, value: unknown, path: string, fields: Fie
       checkText(value, path, fields);
       return;
     case "message":
-      if (isMessage(value)) findBadText(field.message, value, `${path}.`, fields);
+      if (isMessage(value, TimestampSchema)) checkTimestamp(value, path, fields);
+      else if (isMessage(value)) findBadValues(field.message, value, `${path}.`, fields);
       return;
     case "list":
       (value as readonly unknown[]).forEach((item, index) => {
         if (field.listKind === "scalar") checkText(item, `${path}[${String(index)}]`, fields);
         else if (field.listKind === "message" && isMessage(item)) {
-          findBadText(field.message, item, `${path}[${String(index)}].`, fields);
+          findBadValues(field.message, item, `${path}[${String(index)}].`, fields);
         }
       });
       return;
@@ -75,13 +78,22 @@ function findInField(field: DescField, value: unknown, path: string, fields: Fie
         checkText(key, path, fields);
         if (field.mapKind === "scalar") checkText(item, `${path}[${JSON.stringify(key)}]`, fields);
         else if (field.mapKind === "message" && isMessage(item)) {
-          findBadText(field.message, item, `${path}[${JSON.stringify(key)}].`, fields);
+          findBadValues(field.message, item, `${path}[${JSON.stringify(key)}].`, fields);
         }
       }
       return;
     case "enum":
       return;
   }
+}
+
+/** Seconds of the first and of the last moment that a Timestamp may be: those of the years 1 and 9999. */
+const FIRST_SECOND = -62_135_596_800n;
+const LAST_SECOND = 253_402_300_799n;
+
+function checkTimestamp({ seconds, nanos }: Timestamp, path: string, fields: FieldViolation[]): void {
+  if (seconds >= FIRST_SECOND && seconds <= LAST_SECOND && nanos >= 0 && nanos < 1_000_000_000) return;
+  fields.push({ field: path, description: "must be a time from the year 1 to the year 9999" });
 }
 
 const ignoredFields = new WeakMap<DescField, boolean>();
@@ -102,10 +114,6 @@ function checkText(value: unknown, path: string, fields: FieldViolation[]): void
   if (typeof value === "string" && isBadText(value)) {
     fields.push({ field: path, description: "must not contain control characters", reason: "INVALID_TEXT" });
   }
-}
-
-function isMessage(value: unknown): value is Message {
-  return typeof value === "object" && value !== null && "$typeName" in value;
 }
 
 function oneofValue(oneof: unknown, field: DescField): unknown {
