@@ -42,7 +42,8 @@ export function mendErrors(handler: RpcHandler, listener: EdgeListener): RpcHand
     const requestId = request.contextValues?.get(receivedId) ?? "";
     const mend: Mend = (error) => {
       if (error.details.length > 0) return undefined;
-      const mended = fromInboundError(error);
+      // Of a request that breaks off connect-es makes an internal error; nobody is left to read any.
+      const mended = request.signal.aborted ? errors.CANCELED() : fromInboundError(error);
       listener.onRefused(mended, requestId);
       response.header?.set(REQUEST_ID_HEADER, requestId);
       // What was not read of the request would be taken for the next one: the connection hangs. Headers are written
