@@ -37,6 +37,7 @@ async function main(): Promise<void> {
   const targets = role === "all" ? roles : roles.filter((name) => name === role);
   if (targets.length === 0) program.error(`There is no role "${role}" with migrations: all, ${roles.join(", ")}.`);
   if (!isAction(action)) program.error(`There is no action "${action}": ${Object.keys(ACTIONS).join(", ")}.`);
+  if (role === "all" && action === "down") program.error("Undo the migrations of one role at a time.");
   const { database = {} } = program.opts<{ database?: Record<string, string> }>();
   const stranger = Object.keys(database).find((name) => !roles.includes(name));
   if (stranger !== undefined) program.error(`--database ${stranger}=…: there is no such role.`);

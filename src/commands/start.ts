@@ -5,7 +5,7 @@ import type { Config } from "../platform/config.ts";
 import { namedRoles, parseConfig } from "../platform/config.ts";
 import { readEnvironment } from "../platform/environment.ts";
 import type { Logger } from "../platform/logger.ts";
-import { createLogger, flushLogs } from "../platform/logger.ts";
+import { createLogger } from "../platform/logger.ts";
 import type { Registry } from "../platform/role.ts";
 import { registry as allRoles } from "../roles/registry.ts";
 import { banner, explain } from "./banner.ts";
@@ -39,7 +39,6 @@ export async function start(argv: readonly string[]): Promise<Running | undefine
   } catch (error) {
     process.stderr.write(`\n${explain(error)}\n`);
     process.exitCode = 1;
-    if (log) await flushLogs(log);
     return undefined;
   }
 }
@@ -71,7 +70,6 @@ async function stop(system: System, log: Logger | undefined): Promise<number> {
   log?.info("stopping");
   await system.stop();
   log?.info("stopped");
-  if (log) await flushLogs(log);
   return 0;
 }
 

@@ -74,7 +74,7 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
     (stopped ??= (async () => {
       stopping.abort();
       for (const { step, withinMs } of undo.reverse()) {
-        await within(withinMs, Promise.resolve(step())).catch((error: unknown) => {
+        await within(withinMs, (async () => step())()).catch((error: unknown) => {
           log.error({ err: error }, "a step of stopping failed");
         });
       }
@@ -167,7 +167,7 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
 
   /** A listed role starts without its database, and serves when that is there; its operator reads why it does not. */
   function warnOf(role: string, check: string): void {
-    if (check !== "ok") log.warn({ role, check }, "not ready");
+    if (check !== "ok" && !stopping.signal.aborted) log.warn({ role, check }, "not ready");
   }
 
   function openDatabaseOf(role: string, url: string | undefined): RoleDatabase | undefined {

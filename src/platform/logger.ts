@@ -10,13 +10,18 @@ export interface LoggerOptions {
   readonly format: "pretty" | "json";
 }
 
-/** The logger of this process; `close` writes out what is still buffered. */
+/**
+ * The logger of this process. Each line is written when it is logged, so there is nothing to flush at the end, and
+ * nothing that would wait for a reader who has gone.
+ */
 export function createLogger(options: LoggerOptions): Logger {
   const base = { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
   if (options.format === "json") {
-    return pino({ ...base, formatters: { level: (label) => ({ level: label }) } });
+    const lines = pino.destination({ dest: 1, sync: true });
+    return pino({ ...base, formatters: { level: (label) => ({ level: label }) } }, lines);
   }
   const stream = pretty({
+    sync: true,
     translateTime: "SYS:HH:MM:ss.l",
     singleLine: true,
     messageFormat: (line) => sentence(line),
@@ -35,13 +40,4 @@ function sentence(line: Readonly<Record<string, unknown>>): string {
 
 function isSaid(value: unknown): boolean {
   return value !== undefined && value !== "";
-}
-
-/** Resolves when everything logged so far is written. */
-export function flushLogs(log: Logger): Promise<void> {
-  return new Promise((resolve) => {
-    log.flush(() => {
-      resolve();
-    });
-  });
 }

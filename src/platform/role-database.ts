@@ -27,9 +27,9 @@ export interface RoleDatabaseOptions {
 /** Opens a role's database and keeps its house: forgets old idempotency keys every hour. */
 export function openRoleDatabase(options: RoleDatabaseOptions): RoleDatabase {
   const { role, log } = options;
-  const { db, close, ping } = openDatabase<unknown>(options);
+  const { db, close } = openDatabase<unknown>(options);
   const listening: ReturnType<typeof listen>[] = [];
-  let migrated = false;
+  let pruned = false;
 
   const prune = () => {
     pruneIdempotencyKeys(db).catch((error: unknown) => {
@@ -43,13 +43,10 @@ export function openRoleDatabase(options: RoleDatabaseOptions): RoleDatabase {
     db,
     async check() {
       try {
-        if (migrated) await ping();
-        else {
-          const pending = await pendingMigrations(db, role);
-          if (pending.length > 0) return `lacks ${String(pending.length)} migrations: npm run migrate -- ${role}`;
-          migrated = true;
-          prune();
-        }
+        const pending = await pendingMigrations(db, role);
+        if (pending.length > 0) return `lacks ${pending.join(", ")}: npm run migrate -- ${role}`;
+        if (!pruned) prune();
+        pruned = true;
         return "ok";
       } catch (error) {
         return `database: ${error instanceof Error ? error.message || error.name : String(error)}`;

@@ -86,11 +86,12 @@ export function openConnections(url: URL): Connections {
 function connect(url: URL, address: string): Connection {
   const host = isIP(address) === 6 ? `[${address}]` : address;
   const baseUrl = `${url.protocol}//${host}:${url.port || "80"}`;
-  const session = new Http2SessionManager(baseUrl, {
-    pingIntervalMs: 10_000,
-    pingTimeoutMs: 5_000,
-    idleConnectionTimeoutMs: IDLE_MS,
-  });
+  const session = new Http2SessionManager(
+    baseUrl,
+    { pingIntervalMs: 10_000, pingTimeoutMs: 5_000, idleConnectionTimeoutMs: IDLE_MS },
+    // MB. With node's 10 a few large messages refuse the streams of everybody else.
+    { maxSessionMemory: 256 },
+  );
   const transport = createConnectTransport({
     baseUrl,
     httpVersion: "2",
