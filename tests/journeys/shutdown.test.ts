@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Client } from "pg";
 import { describe, expect, test } from "vitest";
@@ -147,3 +149,13 @@ async function lockOrder(shop: Installation, id: string) {
     },
   };
 }
+
+test("a server whose log nobody reads any more still stops", async () => {
+  const env = { ...process.env, ROLE: "gateway", PORT: "0", TOKEN_SECRET: "x".repeat(32), LOG_FORMAT: "json" };
+  const child = spawn(process.execPath, ["src/main.ts"], { env, stdio: ["ignore", "pipe", "ignore"] });
+  const ended = once(child, "close");
+  await once(child.stdout, "data");
+  child.stdout.destroy();
+  child.kill("SIGTERM");
+  expect(await ended).toEqual([0, null]);
+});
