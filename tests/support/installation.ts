@@ -1,7 +1,5 @@
-import { once } from "node:events";
-import type { AddressInfo } from "node:net";
-import { createServer } from "node:net";
 import { registry } from "../../src/roles/registry.ts";
+import { freePort } from "./ports.ts";
 import type { ServerProcess } from "./process.ts";
 import { startProcess } from "./process.ts";
 import type { TestDatabase } from "./postgres.ts";
@@ -19,16 +17,6 @@ export interface Installation extends AsyncDisposable {
   readonly databases: Readonly<Record<string, TestDatabase>>;
   /** Starts the process of a role again, where it was. */
   start(role: string): Promise<void>;
-}
-
-/** A port that is free now; nobody else on this machine takes it in the moment until it is used. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 const secret = "a secret of the tests, at least 32 characters";
