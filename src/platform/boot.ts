@@ -19,6 +19,7 @@ import { accessRule } from "./rules/access.ts";
 import { installationSecret } from "./secret.ts";
 import type { Readiness, Server } from "./server.ts";
 import { createServer } from "./server.ts";
+import { within } from "./within.ts";
 
 /** Until callers can log in, no port is open to other machines; see ANONYMOUS_CALLERS_ARE_TRUSTED. */
 export const LISTEN_HOST = "127.0.0.1";
@@ -27,6 +28,9 @@ export const LISTEN_HOST = "127.0.0.1";
 const STEP_MS = 3_000;
 /** Milliseconds that our own Postgres may take: it asks, and then insists. */
 const POSTGRES_MS = 40_000;
+
+/** A role has few connections, one of each caller and use: what one client does must not hold up the calls of others. */
+const innerLimits = { maxConcurrentStreams: 10_000, streamResets: { burst: 100_000, perSecond: 10_000 } };
 
 export interface BootOptions {
   readonly registry: Registry;
@@ -74,7 +78,8 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
     (stopped ??= (async () => {
       stopping.abort();
       for (const { step, withinMs } of undo.reverse()) {
-        await within(withinMs, (async () => step())()).catch((error: unknown) => {
+        const late = () => new Error(`not done after ${String(withinMs)} ms`);
+        await within(withinMs, (async () => step())(), late).catch((error: unknown) => {
           log.error({ err: error }, "a step of stopping failed");
         });
       }
@@ -212,8 +217,7 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
       role,
       log,
       strictJson: edge,
-      // A role has few connections, one of each caller and use; the limit of the edge would hold up all others' calls.
-      ...(!edge && { limits: { maxConcurrentStreams: 10_000 } }),
+      ...(!edge && { limits: innerLimits }),
       services: pipeline.services.map(({ service }) => service),
       ...(edge && { hide: (method) => accessRule(method).level === "internal" }),
       routes: (router) => {
@@ -230,19 +234,6 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
         }
       },
     });
-  }
-}
-
-/** Fails where the work is not done in time. */
-async function within(ms: number, work: Promise<unknown>): Promise<void> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => {
-    late.reject(new Error(`not done after ${String(ms)} ms`));
-  }, ms);
-  try {
-    await Promise.race([work, late.promise]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

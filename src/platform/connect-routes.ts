@@ -9,7 +9,6 @@ import { openCall } from "./incoming.ts";
 import type { Logger } from "./logger.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { REQUEST_ID_HEADER, receivedId } from "./request-id.ts";
-import { deadlineOf } from "./rules/deadline.ts";
 import { fromInboundError, toConnectError } from "./wire.ts";
 
 /**
@@ -40,8 +39,6 @@ export function connectRoutes(
     // Only a role's word is taken for the id; at the edge it is made.
     const requestId = (proof && context.requestHeader.get(REQUEST_ID_HEADER)) ?? context.values.get(receivedId);
     context.responseHeader.set(REQUEST_ID_HEADER, requestId);
-    const timeoutMs = context.timeoutMs();
-    const unary = context.method.methodKind === "unary";
     return openCall({
       role: pipeline.role,
       method: context.method,
@@ -49,7 +46,7 @@ export function connectRoutes(
       subject: proof?.subject ?? anonymous,
       caller: proof?.caller,
       outside: proof?.outside ?? true,
-      deadline: unary || timeoutMs !== undefined ? deadlineOf(Date.now(), timeoutMs) : undefined,
+      timeoutMs: context.timeoutMs(),
       parent: context.signal,
       reasonOf: whyAborted,
       log,

@@ -3,6 +3,7 @@ import type { Call, Subject } from "./call.ts";
 import type { AppError } from "./errors.ts";
 import { errors } from "./errors.ts";
 import type { Logger } from "./logger.ts";
+import { STREAM_LIFETIME_MS, deadlineOf } from "./rules/deadline.ts";
 
 export interface IncomingCall {
   readonly role: string;
@@ -11,7 +12,8 @@ export interface IncomingCall {
   readonly subject: Subject;
   readonly caller: string | undefined;
   readonly outside: boolean;
-  readonly deadline: number | undefined;
+  /** What the caller allows; undefined where it does not say. */
+  readonly timeoutMs: number | undefined;
   /** Aborts when the caller goes away or the process must end. */
   readonly parent: AbortSignal | undefined;
   /** What the parent's abort means to the caller; CANCELED where it does not say. */
@@ -29,7 +31,9 @@ export interface OpenCall {
 
 /** Opens a call. Its abort signal and the deadline's timer are made on first use. */
 export function openCall(incoming: IncomingCall): OpenCall {
-  const { parent, deadline, requestHeader, responseHeader } = incoming;
+  const { parent, requestHeader, responseHeader } = incoming;
+  const startedAt = Date.now();
+  const deadline = deadlineOf(incoming.method, startedAt, incoming.timeoutMs);
   let controller: AbortController | undefined;
   let timer: NodeJS.Timeout | undefined;
   const onParentAbort = () => {
@@ -41,10 +45,13 @@ export function openCall(incoming: IncomingCall): OpenCall {
     controller = new AbortController();
     if (parent?.aborted) onParentAbort();
     else parent?.addEventListener("abort", onParentAbort, { once: true });
-    if (deadline !== undefined) {
-      timer = setTimeout(() => controller?.abort(errors.DEADLINE()), Math.max(0, deadline - Date.now()));
-      timer.unref();
-    }
+    const endOfLife = startedAt + STREAM_LIFETIME_MS;
+    const endsAt = Math.min(deadline ?? endOfLife, endOfLife);
+    timer = setTimeout(
+      () => controller?.abort(endsAt === deadline ? errors.DEADLINE() : streamIsOver()),
+      Math.max(0, endsAt - Date.now()),
+    );
+    timer.unref();
     return controller.signal;
   }
 
@@ -78,4 +85,11 @@ export function openCall(incoming: IncomingCall): OpenCall {
       parent?.removeEventListener("abort", onParentAbort);
     },
   };
+}
+
+function streamIsOver(): AppError {
+  return errors.OVERLOADED({
+    message: "The stream has reached the age that a stream may have; open it again.",
+    retryAfterMs: 100,
+  });
 }

@@ -6,11 +6,15 @@ import type { Socket } from "node:net";
 
 /** Milliseconds where not said otherwise. */
 export interface PortLimits {
+  /** Connections at the same time; one more is closed at once. */
+  readonly maxConnections: number;
   /** Streams that one HTTP/2 connection may have open. */
   readonly maxConcurrentStreams: number;
+  /** Streams that the client of an HTTP/2 connection may give up: so many at once, and so many a second. */
+  readonly streamResets: { readonly burst: number; readonly perSecond: number };
   /** How long a connection may say nothing at all. */
   readonly silenceMs: number;
-  /** How long HTTP/1.1 headers may take. */
+  /** How long HTTP/1.1 headers, and the first SETTINGS of HTTP/2, may take. */
   readonly headersMs: number;
   /** How long an HTTP/1.1 request may take to arrive. */
   readonly requestMs: number;
@@ -66,6 +70,8 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort
       settings: { maxConcurrentStreams: limits.maxConcurrentStreams },
       // MB. The default of 10 refuses streams as soon as a few slow readers have a stream chunk each in the queue.
       maxSessionMemory: 64,
+      streamResetBurst: limits.streamResets.burst,
+      streamResetRate: limits.streamResets.perSecond,
     },
     // Fastify and Connect serve node's HTTP/2 compatibility objects like those of HTTP/1.1.
     onRequest as unknown as (request: Http2ServerRequest, response: Http2ServerResponse) => void,
@@ -73,9 +79,10 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort
   http2.on("session", (session) => {
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
-    session.setTimeout(limits.idleMs, () => session.close());
+    closeWhenUnused(session, limits);
   });
 
+  http1.maxConnections = limits.maxConnections;
   // node's own listener would give every connection to the HTTP/1.1 parser.
   const [giveToHttp1] = http1.listeners("connection");
   http1.removeAllListeners("connection");
@@ -119,6 +126,26 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort
       for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+/** Closes a connection that does not begin in time, or that carries no stream and says nothing. */
+function closeWhenUnused(session: ServerHttp2Session, { headersMs, idleMs }: PortLimits): void {
+  const timer = setTimeout(() => session.destroy(), headersMs).unref();
+  session.once("remoteSettings", () => clearTimeout(timer)).once("close", () => clearTimeout(timer));
+  let streams = 0;
+  session.on("stream", (stream) => {
+    streams += 1;
+    stream.once("close", () => {
+      streams -= 1;
+      // Its time begins when the last stream ends.
+      session.setTimeout(idleMs);
+    });
+  });
+  session.setTimeout(idleMs);
+  session.on("timeout", () => {
+    // A watch may have nothing to say for hours.
+    if (streams === 0) session.close();
+  });
 }
 
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");

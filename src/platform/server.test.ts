@@ -289,17 +289,3 @@ test("a connection that says nothing is cut", async () => {
   await once(socket, "close");
   expect(socket.bytesRead).toBe(0);
 });
-
-test("a body that does not come is cut, over both protocols", async () => {
-  const { url, port } = await startServer({ limits: { requestMs: 100, headersMs: 100 } });
-  const session = connectHttp2(url);
-  const stream = session.request({ ":method": "POST", ":path": getUserPath, "content-type": "application/proto" });
-  await once(stream.on("error", () => undefined).resume(), "close");
-  expect(stream.rstCode).toBe(constants.NGHTTP2_CANCEL);
-  session.destroy();
-  const socket = connect(port, "127.0.0.1");
-  socket.write(
-    `POST ${getUserPath} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n`,
-  );
-  await once(socket.resume(), "close");
-});

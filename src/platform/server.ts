@@ -1,5 +1,3 @@
-import { constants } from "node:http2";
-import type { Http2ServerRequest } from "node:http2";
 import type { AddressInfo } from "node:net";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import type { ConnectRouter } from "@connectrpc/connect";
@@ -21,11 +19,13 @@ import type { PortLimits } from "./one-port.ts";
 import { createOnePort } from "./one-port.ts";
 import { REQUEST_ID_HEADER, receivedId } from "./request-id.ts";
 import { reflectionRoutes, reflectionServices } from "./reflection.ts";
+import type { TrafficLimits } from "./traffic-limits.ts";
+import { limitArrival, limitResponse } from "./traffic-limits.ts";
 import { wireRegistry } from "./wire.ts";
 
 export type { Readiness } from "./health.ts";
 
-export interface Limits extends PortLimits {
+export interface Limits extends PortLimits, TrafficLimits {
   /** Bytes of a message that is received, on the wire and inflated. */
   readonly messageBytes: number;
 }
@@ -33,12 +33,16 @@ export interface Limits extends PortLimits {
 /** The frameworks' own would let one client take the whole process. */
 export const defaultLimits: Limits = {
   messageBytes: 1_048_576,
+  maxConnections: 10_000,
   maxConcurrentStreams: 100,
+  // All streams of a connection given up at once, twice.
+  streamResets: { burst: 200, perSecond: 50 },
   silenceMs: 10_000,
   headersMs: 10_000,
   requestMs: 60_000,
   // Longer than a load balancer's, so that it is never ours to close a connection that is just being used.
   idleMs: 75_000,
+  streamIdleMs: 300_000,
 };
 
 export interface ServerOptions {
@@ -119,7 +123,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       const handler = handlers.get(pathOf(request));
       const refused = handler && refuseUnservable(handler, request, reply);
       if (refused) return logRefusal(refused, pathOf(request), request.id);
-      if (handler) limitBody(handler.method, request, limits.requestMs);
+      if (handler) limitResponse(reply.raw, limits.streamIdleMs);
       done();
     });
     await scope.register(fastifyConnectPlugin, {
@@ -130,7 +134,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
         reflectionRoutes(router, services, options.hide ?? (() => false));
         for (const [index, handler] of router.handlers.entries()) {
           handlers.set(handler.requestPath, handler);
-          router.handlers[index] = mendErrors(handler, {
+          router.handlers[index] = mendErrors(limitArrival(handler, limits), {
             onRefused: (error, requestId) => logRefusal(error, handler.requestPath, requestId),
             onFailed: (err) => log.warn({ role, err, method: handler.requestPath.slice(1) }, "response not written"),
           });
@@ -184,16 +188,6 @@ function jsonOptions(strict: boolean) {
     registry: wireRegistry,
     textDecoder: new TextDecoder("utf-8", { fatal: true }),
   };
-}
-
-/** node bounds the arrival of a request over HTTP/1.1 only. A stream upwards has limits of its own. */
-function limitBody(method: DescMethod, request: FastifyRequest, ms: number): void {
-  if (request.raw.httpVersionMajor !== 2) return;
-  if (method.methodKind !== "unary" && method.methodKind !== "server_streaming") return;
-  const { stream } = request.raw as unknown as Http2ServerRequest;
-  const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), ms).unref();
-  const stop = () => clearTimeout(timer);
-  request.raw.once("end", stop).once("close", stop);
 }
 
 /** Errors of the role's plain routes, and those that Fastify itself throws, which have a status. */

@@ -146,6 +146,7 @@ export function fromInboundError(error: ConnectError): AppError {
   if (error.code === Code.ResourceExhausted && error.rawMessage.includes("writeMaxBytes")) {
     return errors.INTERNAL({ cause: error });
   }
+  if (error.code === Code.DeadlineExceeded) return errors.DEADLINE({ message: clip(error.rawMessage), cause: error });
   return fromConnectError(error);
 }
 

@@ -196,7 +196,7 @@ function actingAs(transport: Transport, subject: Subject): Transport {
       subject,
       caller: undefined,
       outside: true,
-      deadline: undefined,
+      timeoutMs: undefined,
       parent: undefined,
       log: pino({ level: "silent" }),
       requestHeader: new Headers(),

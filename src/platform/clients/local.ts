@@ -7,7 +7,6 @@ import type { OpenCall } from "../incoming.ts";
 import { openCall } from "../incoming.ts";
 import type { Logger } from "../logger.ts";
 import type { Pipeline } from "../pipeline.ts";
-import { deadlineOf } from "../rules/deadline.ts";
 import { servedCall } from "./serving.ts";
 
 export interface LocalTransportOptions {
@@ -38,8 +37,7 @@ export function localTransport({ caller, edge = false, pipeline, log }: LocalTra
       subject: served?.subject ?? { kind: "service", role: caller },
       caller,
       outside: edge,
-      deadline:
-        method.methodKind === "unary" || timeoutMs !== undefined ? deadlineOf(Date.now(), timeoutMs) : undefined,
+      timeoutMs,
       parent: signal,
       log,
       requestHeader: new Headers(header),

@@ -1,3 +1,4 @@
+import type { DescMethod } from "@bufbuild/protobuf";
 import type { Call } from "../call.ts";
 import { AppError, errors } from "../errors.ts";
 
@@ -7,8 +8,12 @@ export const DEFAULT_TIMEOUT_MS = 30_000;
 /** Milliseconds that a unary call may take at most, whatever its caller says. */
 export const MAX_TIMEOUT_MS = 120_000;
 
-/** The deadline of a unary call that arrives now, in epoch milliseconds. */
-export function deadlineOf(now: number, timeoutMs: number | undefined): number {
+/** Milliseconds that a stream may live at most; it is resumed then. */
+export const STREAM_LIFETIME_MS = 3_600_000;
+
+/** The deadline of a call that arrives now, in epoch milliseconds. Undefined: a stream whose caller does not say. */
+export function deadlineOf({ methodKind }: DescMethod, now: number, timeoutMs: number | undefined): number | undefined {
+  if (methodKind !== "unary") return timeoutMs === undefined ? undefined : now + Math.max(0, timeoutMs);
   return now + Math.max(0, Math.min(timeoutMs ?? DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS));
 }
 

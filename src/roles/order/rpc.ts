@@ -22,7 +22,7 @@ import {
   WaitFor,
 } from "#gen/commerce/order/v1/order_pb.ts";
 import type { Call, Handlers } from "../../platform/call.ts";
-import { invalidRequest, notFound } from "../../platform/errors.ts";
+import { errors, invalidRequest, notFound } from "../../platform/errors.ts";
 import type { Outcome } from "../../platform/idempotency.ts";
 import { answer, claimOf, createCoalescer, createOnce, findReplay } from "../../platform/idempotency.ts";
 import { moneyToProto, parseMoney } from "../../platform/money.ts";
@@ -42,6 +42,8 @@ import { waitUntilSettled, watchOrder } from "./watch-order.ts";
 
 /** Orders of one stream or batch that are at work at the same time. */
 const CONCURRENT_ORDERS = 32;
+/** Orders that one stream carries: it remembers their sequences. */
+const ORDERS_PER_STREAM = 100_000;
 
 type OrderInit = MessageInitShape<typeof OrderSchema>;
 
@@ -196,6 +198,10 @@ function checkStreamed(keys: Map<number, string>, sequence: number, key: string)
   const known = keys.get(sequence);
   if (known !== undefined && known !== key) {
     throw invalidRequest({ field: "sequence", description: "was used in this stream with another idempotency key" });
+  }
+  if (known === undefined && keys.size >= ORDERS_PER_STREAM) {
+    const message = `A stream carries ${String(ORDERS_PER_STREAM)} orders; open another.`;
+    throw errors.OVERLOADED({ message, retryAfterMs: 100 });
   }
   keys.set(sequence, key);
 }

@@ -97,7 +97,7 @@ export const ErrorReason = {
   IDEMPOTENCY_IN_PROGRESS: 10,
 
   /**
-   * unavailable: too busy or shutting down. Retry after the delay of the RetryInfo detail.
+   * unavailable: too busy, shutting down, or a stream that has lived its time. Retry after the delay of the RetryInfo detail.
    *
    * @generated from enum value: ERROR_REASON_OVERLOADED = 11;
    */

@@ -1152,7 +1152,9 @@ export const OrderService: GenService<{
   },
   /**
    * Records many orders: each message is one order and gets one result, sent as soon as it is recorded, possibly out
-   * of order. A bad order is rejected alone. Needs HTTP/2; over HTTP/1.1 use BatchCreateOrders.
+   * of order. A bad order is rejected alone. A stream carries up to 100,000 orders in an hour; it ends where the next
+   * message does not come for five minutes. What got no result is sent again with its key. Needs HTTP/2; over HTTP/1.1
+   * use BatchCreateOrders.
    *
    * @generated from rpc commerce.order.v1.OrderService.CreateOrders
    */
@@ -1213,7 +1215,7 @@ export const OrderService: GenService<{
   },
   /**
    * Streams an order's history as it happens, each event once and in order, and ends after a final one. A broken
-   * stream resumes by `after_position`.
+   * stream resumes by `after_position`; so does one that has reached the age of an hour, which ends UNAVAILABLE.
    *
    * @generated from rpc commerce.order.v1.OrderService.WatchOrder
    */
