@@ -7,7 +7,7 @@ import { until } from "../support/conditions.ts";
 import { startInstallation, topologies } from "../support/installation.ts";
 import type { Clients } from "../support/protocols.ts";
 import { clientsOf, protocols, refusalOf } from "../support/protocols.ts";
-import { enveloped } from "../support/wire.ts";
+import { enveloped, openSender } from "../support/wire.ts";
 
 async function pendingOrder({ users, products, orders }: Clients): Promise<string> {
   const { user } = await users.createUser({ email: "ada@example.com" });
@@ -57,6 +57,19 @@ test("more watches than one connection may carry all see their order", async () 
   const seen = await Promise.all(first.flat());
   expect(seen).toHaveLength(160);
   leave.abort();
+});
+
+test("clients that send what cannot be read do not make a role count as down", async () => {
+  await using shop = await startInstallation("a process per role");
+  const id = await pendingOrder(clientsOf(protocols.gRPC(shop.url)));
+  const sender = openSender("Connect JSON", shop.url);
+  for (let n = 0; n < 10; n += 1) {
+    const payload = { json: "no JSON", binary: Buffer.alloc(0) };
+    expect((await sender.send(OrderService.method.createOrders, payload)).reasons).toEqual(["MALFORMED_MESSAGE"]);
+  }
+  sender.close();
+  const seen = await clientsOf(protocols.gRPC(shop.url)).orders.watchOrder({ id })[Symbol.asyncIterator]().next();
+  expect(seen.value?.event?.position).toBe(1n);
 });
 
 test("a role that dies is UNAVAILABLE, never a failure of ours, and serves again when it is back", async () => {

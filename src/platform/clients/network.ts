@@ -82,11 +82,23 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
       // connect-es makes an internal error of its own of what the requests fail with.
       let unsendable: { readonly error: unknown } | undefined;
       async function* requests(): typeof inputs {
+        const iterator = inputs[Symbol.asyncIterator]();
+        let ended = false;
         try {
-          yield* inputs;
-        } catch (error) {
-          unsendable = { error };
-          throw error;
+          for (;;) {
+            // Not what connect-es throws in at the yield: that is how the connection failed.
+            const next = await iterator.next().catch((error: unknown) => {
+              ended = true;
+              unsendable = { error };
+              throw error;
+            });
+            ended ||= next.done === true;
+            if (next.done) return;
+            yield next.value;
+          }
+        } finally {
+          // Not awaited: a source that is suspended in an await returns only once that settles.
+          if (!ended) void Promise.resolve(iterator.return?.()).catch(() => undefined);
         }
       }
       function failedStream(error: unknown): never {
@@ -95,8 +107,11 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
       }
       const response = await guarded(signal, async () => {
         const transport = await connections.next("stream");
-        return transport.stream(method, signal, timeoutMs, await headers(header, values), requests());
-      }).catch(failedStream);
+        // Before the breaker sees it: what a client cannot send is no failure of the peer.
+        return transport
+          .stream(method, signal, timeoutMs, await headers(header, values), requests())
+          .catch(failedStream);
+      });
       async function* responses(): AsyncIterable<MessageShape<DescMessage>> {
         try {
           yield* response.message;
@@ -120,7 +135,7 @@ function isUnreachable(error: unknown): boolean {
 
 /** What a broken connection or a stream that the peer refused looks like: a code without an ErrorInfo. */
 function isLost(error: ConnectError, { details }: AppError, signal: AbortSignal | undefined): boolean {
-  if (details.raw !== undefined) return false;
+  if (details.raw !== undefined || signal?.aborted) return false;
   switch (error.code) {
     case Code.Unavailable:
     case Code.Aborted:
@@ -129,7 +144,7 @@ function isLost(error: ConnectError, { details }: AppError, signal: AbortSignal 
       return true;
     case Code.Canceled:
       // A stream that was reset, and not by us.
-      return !signal?.aborted;
+      return true;
     case Code.ResourceExhausted:
       // The peer's HTTP/2 says ENHANCE_YOUR_CALM so; a message over its limit is the other case.
       return !error.rawMessage.includes("MaxBytes");
