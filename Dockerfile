@@ -1,4 +1,6 @@
 # One image for every role; ROLE selects. Node runs the TypeScript sources as they are, so nothing is built.
+# Its migrations:  docker run … <image> node src/commands/migrate.ts <role>|all [up|down|status]
+# The base needs Node 24 in its PATH, and npm for the first stage; any account but root runs it.
 ARG BASE_IMAGE=node:24-slim
 
 FROM ${BASE_IMAGE} AS dependencies
@@ -19,6 +21,5 @@ COPY src ./src
 
 # By number, so that Kubernetes can see that it is not root, and so that the base image need not know a name.
 USER 1000:1000
-EXPOSE 8080 8081 8082 8083
-# No HEALTHCHECK: the port depends on ROLE, and whoever starts the container knows it. Probe /livez there.
+# No EXPOSE and no HEALTHCHECK: the port depends on ROLE, and whoever starts the container knows it. Probe /readyz there.
 CMD ["node", "src/main.ts"]

@@ -67,13 +67,14 @@ const missing: Record<string, Entry> = {};
 const problems: string[] = [];
 
 for (const [path, entry] of Object.entries(lock.packages)) {
-  if (entry.resolved?.startsWith("http")) problems.push(`${path}: has the address of a registry ("resolved")`);
+  if (entry.resolved?.startsWith("http"))
+    problems.push(`package-lock.json: ${path} has the address of a registry ("resolved")`);
   for (const [name, version] of Object.entries(entry.optionalDependencies ?? {})) {
     const present = findEntry(path, name);
     if (present !== undefined && (present.version === version || !exact.test(version))) continue;
     const platform = platformOf(name);
     if (!exact.test(version) || platform === undefined) {
-      problems.push(`${path}: cannot complete its optional dependency ${name}@${version}`);
+      problems.push(`package-lock.json: ${path}: cannot complete its optional dependency ${name}@${version}`);
       continue;
     }
     // Another version at the top is in the way: then it goes below the package that wants it.
@@ -91,7 +92,8 @@ for (const kind of ["dependencies", "devDependencies", "optionalDependencies"] a
 }
 
 if (process.argv.includes("--check")) {
-  for (const [path, { version }] of Object.entries(missing)) problems.push(`${path}: ${version} is missing`);
+  for (const [path, { version }] of Object.entries(missing))
+    problems.push(`package-lock.json: ${path} ${version} is missing`);
   if (Object.keys(missing).length > 0) problems.push("Run: node scripts/complete-lockfile.ts");
 } else if (Object.keys(missing).length > 0) {
   const byPath = ([a]: [string, Entry], [b]: [string, Entry]) => a.localeCompare(b, "en");

@@ -66,7 +66,7 @@ async function walk(role: string, url: string, check: boolean): Promise<{ schema
     for (const [index, name] of [...names.entries()].reverse()) {
       succeeded(role, name, await migrator.migrateDown());
       const left = firstDifference(before[index] ?? "", await dumpSchema(url));
-      if (left !== undefined) problems.push(`migrations/${role}/${name}.ts: down leaves a trace of up: ${left}`);
+      if (left !== undefined) problems.push(`migrations/${role}/${name}.ts: down does not undo up: ${left}`);
     }
     const latest = await migrator.migrateToLatest();
     succeeded(role, latest.results?.find(({ status }) => status === "Error")?.migrationName ?? "", latest);
@@ -84,10 +84,14 @@ function succeeded(role: string, name: string, { error }: MigrationResultSet): v
   throw new Error(why.startsWith("migrations/") ? why : `migrations/${role}/${name}.ts: ${why}`, { cause: error });
 }
 
+/** The first line of a schema that is left, or gone; undefined where both are the same. */
 function firstDifference(expected: string, actual: string): string | undefined {
   if (expected === actual) return undefined;
   const [old, now] = [expected.split("\n"), actual.split("\n")];
-  return now.find((line, index) => line !== old[index]) ?? old[now.length] ?? "";
+  const left = now.find((line) => !old.includes(line));
+  const gone = old.find((line) => !now.includes(line));
+  if (left !== undefined) return `${left.trim()} is left`;
+  return gone === undefined ? "its lines stand otherwise" : `${gone.trim()} is gone`;
 }
 
 async function withPostgres(roles: readonly string[], work: (urlOf: (name: string) => string) => Promise<void>) {

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { Command } from "commander";
 import type { Registry } from "../src/platform/role.ts";
@@ -21,36 +21,77 @@ const program = new Command("npm run role:new --")
     `Writes a new role that works: proto file, migration, code, test, and its line in ${REGISTRY}. See docs/adding-a-role.md.`,
   )
   .argument("<name>", "one word in lower case, of letters and digits: wishlist")
+  .option(
+    "--remove",
+    "delete what it wrote, and what has been added to those folders since; git brings back commits only",
+  )
   .parse();
 const [name = ""] = program.args;
-const refusal = whyNot(name);
+const { remove = false } = program.opts<{ remove?: boolean }>();
+const refusal = remove ? whyKeep(name) : whyNot(name);
 if (refusal !== undefined) program.error(refusal, { exitCode: 2 });
+if (remove) removeRole(name);
+else addRole(name);
 
-const words = wordsOf(name);
-const files = filesOf(words, `${now()}-${name}`);
-for (const [file, text] of Object.entries(files)) {
-  mkdirSync(dirname(join(root, file)), { recursive: true });
-  writeFileSync(join(root, file), text);
-}
-const port = Math.max(...Object.values<Registry[string]>(allRoles).map((role) => role.port)) + 1;
-writeFileSync(join(root, REGISTRY), withRole(readFileSync(join(root, REGISTRY), "utf8"), words, port));
+function addRole(role: string): void {
+  const words = wordsOf(role);
+  const files = filesOf(words, `${now()}-${role}`);
+  for (const [file, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(root, file)), { recursive: true });
+    writeFileSync(join(root, file), text);
+  }
+  const port = Math.max(...Object.values<Registry[string]>(allRoles).map((entry) => entry.port)) + 1;
+  writeFileSync(join(root, REGISTRY), withRole(readFileSync(join(root, REGISTRY), "utf8"), words, port));
 
-const written = [...Object.keys(files), REGISTRY];
-const steps: readonly (readonly [string, ...string[]])[] = [
-  ["buf", "generate"],
-  ["biome", "format", "--write", ...written.filter((file) => file.endsWith(".ts"))],
-  ["node", "scripts/dump-schema.ts"],
-  ["node", "scripts/docs.ts"],
-];
-let failure = "";
-for (const step of steps) failure ||= command(...step);
-if (failure !== "") {
-  console.error(`The files of ${name} are written, but then:\n${failure}`);
-  process.exitCode = 1;
-} else {
-  console.log(`The role ${name} is there, on port ${String(port)}:`);
+  const written = [...Object.keys(files), REGISTRY];
+  if (!settle(`The files of ${role} are written, but then:`, written)) return;
+  console.log(`The role ${role} is there, on port ${String(port)}:`);
   for (const file of written) console.log(`  ${file}`);
-  console.log(`Next: npm run check, npx vitest run tests/roles/${name}.test.ts, and docs/adding-a-role.md.`);
+  console.log(`Next: npm run check, npx vitest run tests/roles/${role}.test.ts, and docs/adding-a-role.md.`);
+}
+
+function removeRole(role: string): void {
+  writeFileSync(join(root, REGISTRY), withoutRole(readFileSync(join(root, REGISTRY), "utf8"), role));
+  const places = placesOf(role).filter((place) => existsSync(join(root, place)));
+  for (const place of places) rmSync(join(root, place), { recursive: true });
+  if (!settle(`The files of ${role} are deleted, but then:`, [REGISTRY])) return;
+  console.log(`The role ${role} is gone:`);
+  for (const place of [...places, REGISTRY]) console.log(`  ${place}`);
+  console.log("Next: npm run check, which names what still wants it. Its database, where there is one, stays.");
+}
+
+/** Writes what is generated of the roles. False, with the exit code set, where that fails; it says why. */
+function settle(where: string, written: readonly string[]): boolean {
+  const steps: readonly (readonly [string, ...string[]])[] = [
+    ["buf", "generate"],
+    ["biome", "format", "--write", ...written.filter((file) => file.endsWith(".ts"))],
+    ["node", "scripts/dump-schema.ts"],
+    ["node", "scripts/docs.ts"],
+  ];
+  let failure = "";
+  for (const step of steps) failure ||= command(...step);
+  if (failure === "") return true;
+  console.error(`${where}\n${failure}`);
+  process.exitCode = 1;
+  return false;
+}
+
+/** The folders and the file that a role has to itself. */
+function placesOf(role: string): string[] {
+  return [
+    `proto/commerce/${role}`,
+    `gen/commerce/${role}`,
+    `migrations/${role}`,
+    `src/roles/${role}`,
+    `tests/roles/${role}.test.ts`,
+  ];
+}
+
+/** Why a role cannot be removed; undefined where it can. */
+function whyKeep(role: string): string | undefined {
+  if (!Object.hasOwn(allRoles, role)) return `There is no role ${role}.`;
+  const registry: Registry = allRoles;
+  return registry[role]?.edge ? `${role} is the door to the others; it stays.` : undefined;
 }
 
 /** Why there cannot be a role of this name; undefined where there can. */
@@ -59,8 +100,7 @@ function whyNot(role: string): string | undefined {
   if (!NAME.test(role))
     return `"${role}" is no name for a role: 2 to 31 lower-case letters and digits, a letter first.`;
   if (TAKEN.includes(role)) return `"${role}" means something else here; choose another name.`;
-  const places = [`proto/commerce/${role}`, `gen/commerce/${role}`, `migrations/${role}`, `src/roles/${role}`];
-  const place = [...places, `tests/roles/${role}.test.ts`].find((path) => existsSync(join(root, path)));
+  const place = placesOf(role).find((path) => existsSync(join(root, path)));
   return place === undefined ? undefined : `${place} is there already.`;
 }
 
@@ -78,4 +118,12 @@ function withRole(text: string, { role, Role }: Words, itsPort: number): string 
   if (!lastImport || end === -1) throw new Error(`${REGISTRY} does not look as expected; add the role by hand.`);
   const at = lastImport.index + lastImport[0].length;
   return text.slice(0, at) + imported + text.slice(at, end) + line + text.slice(end);
+}
+
+/** The registry without what {@link withRole} added, also after the formatter has broken its line. */
+function withoutRole(text: string, role: string): string {
+  const imported = new RegExp(`^import .*"#gen/commerce/${role}/.*\\n`, "gm");
+  const entry = new RegExp(`^  ${role}: \\{(?:.*\\},\\n|\\n(?: {4}.*\\n)*  \\},\\n)`, "m");
+  if (!entry.test(text)) throw new Error(`${REGISTRY} does not look as expected; take the role out by hand.`);
+  return text.replace(imported, "").replace(entry, "");
 }

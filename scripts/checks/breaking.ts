@@ -23,10 +23,11 @@ export function breaksTheRelease(): string {
     const image = join(folder, "now.binpb");
     const config = join(folder, "buf.yaml");
     writeFileSync(config, "version: v2\nbreaking:\n  use: [FILE]\n");
-    return (
-      buildImage(image) ||
-      command("buf", "breaking", image, "--against", RELEASE, "--exclude-imports", "--config", config)
-    );
+    const failure = buildImage(image);
+    if (failure !== "") return failure;
+    const broken = command("buf", "breaking", image, "--against", RELEASE, "--exclude-imports", "--config", config);
+    // In an image paths begin below proto/.
+    return broken.replaceAll(/^commerce\//gm, "proto/commerce/");
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

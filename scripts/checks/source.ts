@@ -3,11 +3,11 @@ import { join } from "node:path";
 
 export const root = join(import.meta.dirname, "../..");
 
-/** An import, export-from or import() of a file. */
+/** An import, export-from, import() or require() with a plain text; others are found by the rules. */
 export interface Import {
   /** As it is written. */
   readonly specifier: string;
-  /** Nothing of it is there at run time. */
+  /** Nothing of it is there at run time. `import { type A }` is not one: type stripping leaves `import {}`. */
   readonly typeOnly: boolean;
 }
 
@@ -37,29 +37,44 @@ export function readSources(...places: readonly string[]): SourceFile[] {
   return paths.sort().map((path) => ({ path, ...parse(readFileSync(join(root, path), "utf8")) }));
 }
 
+/** On code in which a text in quotes is its number: names may be in quotes too, `export { a as "b" } from "c"`. */
 const FROM =
-  /(?<![\w$.])(?:import|export)\s+(?<type>type\s+(?!from\b))?(?<names>[\w$*{][^;"'()]*?)\s*from\s*["'](?<from>[^"']+)["']/g;
-const BARE = /(?<![\w$.])import\s*(?:\(\s*)?["'](?<from>[^"']+)["']/g;
+  /(?<![\w$.])(?:import|export)\s*(?<type>type\s+(?!from\b))?(?<names>[\w$*{][^;()]*?)\s*from\s*"(?<from>\d+)"/g;
+const BARE = /(?<![\w$.])(?:import|require(?:\.resolve)?)\s*(?:\(\s*)?"(?<from>\d+)"/g;
 
 /** Regular expressions are enough here: formatted code, no parser among the dependencies. */
 export function parse(text: string): Omit<SourceFile, "path"> {
-  const { code, texts } = scan(text);
-  const imports = [...code.matchAll(FROM)].map(({ groups }): Import => {
-    const names = /^\{(?<list>.*)\}$/s.exec(groups?.["names"] ?? "")?.groups?.["list"];
-    const eachIsType = names?.split(",").every((name) => name.trim() === "" || name.trim().startsWith("type "));
-    return { specifier: groups?.["from"] ?? "", typeOnly: groups?.["type"] !== undefined || eachIsType === true };
-  });
-  const bare = [...code.matchAll(BARE)].map(({ groups }) => ({ specifier: groups?.["from"] ?? "", typeOnly: false }));
-  return { code, texts, imports: [...imports, ...bare] };
+  const { code, numbered, quoted, texts } = scan(text);
+  const imports = [...numbered.matchAll(FROM), ...numbered.matchAll(BARE)].map(
+    ({ groups }): Import => ({
+      specifier: quoted[Number(groups?.["from"])] ?? "",
+      typeOnly: groups?.["type"] !== undefined,
+    }),
+  );
+  return { code, texts, imports };
 }
 
 const TOKEN =
   /\/\/[^\n]*|\/\*.*?\*\/|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`|[{}]|(?<=(?:^|[(,=:[!&|?{};+\n]|=>|return)\s*)\/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/[\\\n])+\/[a-z]*/gs;
 
+interface Scan {
+  readonly code: string;
+  /** The code with the place in `quoted` for each text in quotes. */
+  readonly numbered: string;
+  readonly quoted: readonly string[];
+  readonly texts: readonly string[];
+}
+
 /** Takes comments out and finds texts; `${…}` of a template literal is code again. */
-function scan(text: string): { code: string; texts: string[] } {
+function scan(text: string): Scan {
   const texts: string[] = [];
+  const quoted: string[] = [];
   let code = "";
+  let numbered = "";
+  const add = (piece: string, withNumber = piece) => {
+    code += piece;
+    numbered += withNumber;
+  };
   let at = 0;
   /** Braces that are open in each `${…}` we are in. */
   const templates: number[] = [];
@@ -82,23 +97,26 @@ function scan(text: string): { code: string; texts: string[] } {
     const found = TOKEN.exec(text);
     if (!found) break;
     const [token] = found;
-    code += text.slice(at, found.index);
+    add(text.slice(at, found.index));
     at = found.index + token.length;
     const depth = templates.at(-1);
     if (token === "`") {
       at = readTemplate(at);
-      code += "``";
+      add("``");
     } else if (token === "}" && depth === 0) {
       templates.pop();
       at = readTemplate(at);
     } else if (token.startsWith("/")) {
-      code += token.startsWith("//") || token.startsWith("/*") ? " " : "/regex/";
+      add(token.startsWith("//") || token.startsWith("/*") ? " " : "/regex/");
+    } else if (token.startsWith('"') || token.startsWith("'")) {
+      texts.push(token.slice(1, -1));
+      add(token, `"${String(quoted.push(token.slice(1, -1)) - 1)}"`);
     } else {
       if (depth !== undefined && token === "{") templates[templates.length - 1] = depth + 1;
       if (depth !== undefined && token === "}") templates[templates.length - 1] = depth - 1;
-      if (token.startsWith('"') || token.startsWith("'")) texts.push(token.slice(1, -1));
-      code += token;
+      add(token);
     }
   }
-  return { code: code + text.slice(at), texts };
+  add(text.slice(at));
+  return { code, numbered, quoted, texts };
 }

@@ -10,7 +10,7 @@ import { between, readPage, table } from "./page.ts";
 const FILE = "docs/architecture.md";
 const registry: Registry = allRoles;
 
-/** docs/architecture.md with its table of roles as the registry has it; the rest is written by hand. */
+/** The pages with a table of the roles, as the registry has it; the rest of them is written by hand. */
 export function architecturePages(): Page[] {
   const rows = Object.entries(registry).map(([role, { port, database, services, edge }]) => [
     role,
@@ -20,7 +20,7 @@ export function architecturePages(): Page[] {
     edge ? "every role" : asksOf(role).join(", "),
   ]);
   const roles = table(["role", "port", "database", "serves", "asks"], rows);
-  return [{ file: FILE, text: between(readPage(FILE), "roles", roles) }];
+  return [FILE, "README.md"].map((file) => ({ file, text: between(readPage(file), "roles", roles) }));
 }
 
 /** The roles whose messages a role's peers.ts knows. */

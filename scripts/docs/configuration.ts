@@ -19,7 +19,10 @@ interface Group {
 export async function configurationPages(): Promise<Page[]> {
   const groups = groupKeys(await readKeys());
   const without = groups.flatMap(({ keys }) => keys).find(({ spec }) => descriptionOf(spec) === "");
-  if (without) throw new Error(`The key ${without.key} has no desc.`);
+  if (without) {
+    const place = without.owner === undefined ? "src/platform/config*.ts" : `src/roles/${without.owner}/index.ts`;
+    throw new Error(`${place}: the key ${without.key} has no desc; write what it means.`);
+  }
   return [
     { file: "docs/configuration.md", text: toMarkdown(groups) },
     { file: ".env.example", text: toEnv(groups) },

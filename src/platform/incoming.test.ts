@@ -18,7 +18,7 @@ test.each([
   ["a stream whose client says", watchOrder, 10 * MINUTE, 10 * MINUTE, "DEADLINE"],
   ["a stream whose client is too patient", watchOrder, 90 * MINUTE, 60 * MINUTE, "OVERLOADED"],
 ] as const)("%s ends", (_name, method, timeoutMs, endsMs, reason) => {
-  const { call, close } = openCall({
+  const opened = openCall({
     role: "order",
     method,
     requestId: "1",
@@ -31,10 +31,10 @@ test.each([
     requestHeader: new Headers(),
     responseHeader: new Headers(),
   });
-  const { signal } = call;
+  const { signal } = opened.call;
   vi.advanceTimersByTime(endsMs - 1);
   expect(signal.aborted).toBe(false);
   vi.advanceTimersByTime(1);
   expect(signal.reason).toMatchObject({ reason });
-  close();
+  opened.close();
 });

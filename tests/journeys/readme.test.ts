@@ -1,33 +1,31 @@
-import { execFile } from "node:child_process";
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { pino } from "pino";
 import { expect, test } from "vitest";
+import { snippetsOf } from "../../scripts/docs/snippets.ts";
+import { startEmbeddedPostgres } from "../../src/platform/embedded-postgres.ts";
+import { registry } from "../../src/roles/registry.ts";
+import { until } from "../support/conditions.ts";
+import { makeFolder } from "../support/folders.ts";
 import { startInstallation } from "../support/installation.ts";
+import { freePort } from "../support/ports.ts";
 
 const top = fileURLToPath(new URL("../..", import.meta.url));
 const run = promisify(execFile);
 
-interface Snippet {
-  readonly language: string;
-  readonly code: string;
-}
-
-/** The snippets of the README that a reader can paste while the shop runs, in their order. */
-async function snippets(): Promise<Snippet[]> {
-  const text = await readFile(`${top}README.md`, "utf8");
-  const blocks = text.matchAll(/(?<elsewhere><!-- run elsewhere -->\n)?```(?<language>\w+)\n(?<code>.*?)\n```/gs);
-  return [...blocks].flatMap(({ groups }) =>
-    groups?.["elsewhere"] === undefined ? [{ language: groups?.["language"] ?? "", code: groups?.["code"] ?? "" }] : [],
-  );
-}
+const snippets = snippetsOf("README.md");
+const startsRoles = ({ code }: (typeof snippets)[number]) => code.includes("npm start");
+/** What a reader can paste while the shop runs. */
+const ofRunning = snippets.filter((snippet) => !startsRoles(snippet));
 
 test("what the README says to paste works, in the order in which it says so", { timeout: 120_000 }, async () => {
   await using shop = await startInstallation("one process");
   const port = new URL(shop.url).port;
   const here = (code: string) => code.replaceAll("localhost:8080", `localhost:${port}`);
-  const all = await snippets();
-  const shell = all.filter(({ language }) => language === "sh").map(({ code }) => here(code));
+  const shell = ofRunning.filter(({ language }) => language === "sh").map(({ code }) => here(code));
   expect(shell.length).toBeGreaterThanOrEqual(4);
   const script = ["set -euo pipefail", ...shell].join("\n\necho; echo --- next\n\n");
   const { stdout } = await run("bash", ["-c", script], { cwd: top, env: { ...process.env, PORT: port } });
@@ -41,7 +39,7 @@ test("what the README says to paste works, in the order in which it says so", { 
   expect(outputs[3]).toContain("SKU_UNAVAILABLE");
   expect(outputs[4]).toContain("300 products");
 
-  for (const [index, { code }] of all.filter(({ language }) => language === "ts").entries()) {
+  for (const [index, { code }] of ofRunning.filter(({ language }) => language === "ts").entries()) {
     const file = `${top}.readme-${String(process.pid)}-${String(index)}.ts`;
     await writeFile(file, here(code));
     try {
@@ -50,5 +48,49 @@ test("what the README says to paste works, in the order in which it says so", { 
     } finally {
       await rm(file);
     }
+  }
+});
+
+test("the shop starts as roles in the way that the README says", { timeout: 120_000 }, async () => {
+  const [snippet, ...others] = snippets.filter(startsRoles);
+  expect(others).toEqual([]);
+  // A server of its own: other tests use the same names of databases on theirs.
+  await using folder = await makeFolder();
+  const log = pino({ level: "silent" });
+  const postgres = await startEmbeddedPostgres({ dataDir: folder.data, databases: [], log, fsync: false });
+  const server = new URL(postgres.urlOf("postgres"));
+  server.pathname = "";
+  const script = snippet?.code.replace("postgres://me:secret@localhost:5432", server.href) ?? "";
+  expect(script).toContain(server.href);
+  const ports = await Promise.all(Object.keys(registry).map(async (role) => [role, await freePort()] as const));
+  const env = Object.fromEntries(ports.map(([role, port]) => [`${role.toUpperCase()}_PORT`, String(port)]));
+  const child = spawn("bash", ["-c", `set -euo pipefail\n${script}\nwait`], {
+    cwd: top,
+    env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...env },
+    // A group of its own, so that all that it starts can be ended.
+    detached: true,
+    stdio: "ignore",
+  });
+  const closed = once(child, "close");
+  try {
+    for (const [, port] of ports) {
+      await until(
+        async () => (await fetch(`http://127.0.0.1:${String(port)}/readyz`).catch(() => undefined))?.ok === true,
+        60_000,
+      );
+    }
+    const answer = await fetch(
+      `http://127.0.0.1:${env["GATEWAY_PORT"] ?? ""}/commerce.product.v1.ProductService/QueryProducts`,
+      {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: "{}",
+      },
+    );
+    expect(answer.status).toBe(200);
+  } finally {
+    process.kill(-(child.pid ?? 0), "SIGTERM");
+    await closed;
+    await postgres.stop();
   }
 });
