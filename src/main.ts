@@ -3,12 +3,14 @@ import { start } from "./commands/start.ts";
 /** Milliseconds in which a second signal counts as the first: npm passes on what the terminal already sent to all. */
 const ECHO_MS = 500;
 
-// Before anything starts: a signal during the start lets it finish, so that all of it can be stopped in order.
+// Before anything starts: a signal during the start breaks it off between two steps, and what had begun is stopped.
+const stopping = new AbortController();
 let firstAt = 0;
 for (const signal of ["SIGTERM", "SIGINT"] as const) {
   process.on(signal, () => {
     if (firstAt === 0) {
       firstAt = performance.now();
+      stopping.abort(new Error("told to stop"));
       void starting.then((running) => running?.stop()).then((code) => process.exit(code));
     } else if (performance.now() - firstAt > ECHO_MS) {
       process.exit(130);
@@ -16,5 +18,5 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   });
 }
 
-const starting = start(process.argv);
+const starting = start(process.argv, stopping.signal);
 await starting;

@@ -16,8 +16,11 @@ export interface Running {
   stop(): Promise<number>;
 }
 
-/** Starts the roles that ROLE names. Undefined, with the exit code set, where that cannot be; it says why. */
-export async function start(argv: readonly string[]): Promise<Running | undefined> {
+/**
+ * Starts the roles that ROLE names. Undefined, with the exit code set, where that cannot be; it says why. Undefined,
+ * with what had begun stopped, where the signal breaks it off.
+ */
+export async function start(argv: readonly string[], signal: AbortSignal): Promise<Running | undefined> {
   command().parse(argv);
   const registry: Registry = allRoles;
   let log: Logger | undefined;
@@ -30,6 +33,7 @@ export async function start(argv: readonly string[]): Promise<Running | undefine
       config,
       definitions,
       log,
+      signal,
       onProgress: (message) => {
         if (config.all) process.stdout.write(`  ${message}\n`);
       },
@@ -37,6 +41,11 @@ export async function start(argv: readonly string[]): Promise<Running | undefine
     sayThatItRuns(system, config, log);
     return { stop: () => stop(system, log) };
   } catch (error) {
+    if (signal.aborted) {
+      // Ctrl-C also reaches what the start runs, whose failure then comes of it.
+      log?.info(error === signal.reason ? {} : { err: error }, "stopped before it had started");
+      return undefined;
+    }
     process.stderr.write(`\n${explain(error)}\n`);
     process.exitCode = 1;
     return undefined;

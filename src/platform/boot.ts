@@ -40,6 +40,8 @@ export interface BootOptions {
   readonly log: Logger;
   /** Told of steps that take a while, in words for a person. */
   readonly onProgress?: (message: string) => void;
+  /** Breaks the start off between two steps. */
+  readonly signal?: AbortSignal;
 }
 
 /** A running installation, or a part of one. */
@@ -65,9 +67,10 @@ interface Started {
 /**
  * Starts the configured roles.
  * @throws what keeps it from starting: a port that is taken, a data folder in use, a database that cannot be reached.
- * What had begun is stopped by then.
+ * What had begun is stopped by then. The reason of the signal.
  */
-export async function boot({ registry, config, definitions, log, onProgress }: BootOptions): Promise<System> {
+export async function boot(options: BootOptions): Promise<System> {
+  const { registry, config, definitions, log, onProgress, signal } = options;
   const undo: { readonly step: () => Promise<unknown> | void; readonly withinMs: number }[] = [];
   const onStop = (step: () => Promise<unknown> | void, withinMs = STEP_MS) => {
     undo.push({ step, withinMs });
@@ -85,18 +88,28 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
       }
     })());
 
+  let embedded: Awaited<ReturnType<typeof startEmbedded>> | undefined;
   try {
-    const embedded = config.databases ? undefined : await startEmbedded();
+    embedded = config.databases ? undefined : await startEmbedded();
     const databases = config.databases ?? embedded?.urls ?? {};
     if (config.all) await migrateAll(databases);
     const secret = config.secret ?? (await installationSecret(config.dataDir));
     const started = await startRoles(databases, secret);
-    if (embedded) for (const { running } of started.values()) await running.addSamples?.();
+    if (embedded) await addSamples(started);
+    signal?.throwIfAborted();
     const ports = await openPorts(started, secret);
     return { ports, embedded: embedded?.postgres, stop };
   } catch (error) {
+    const why = embedded ? await embedded.postgres.explain(error) : error;
     await stop();
-    throw error;
+    throw why;
+  }
+
+  async function addSamples(started: ReadonlyMap<string, Started>): Promise<void> {
+    for (const { running } of started.values()) {
+      signal?.throwIfAborted();
+      await running.addSamples?.();
+    }
   }
 
   async function startEmbedded() {
@@ -107,6 +120,7 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
       databases: owners.map(databaseName),
       log,
       ...(onProgress && { onProgress }),
+      ...(signal && { signal }),
     });
     onStop(() => postgres.stop(), POSTGRES_MS);
     return { postgres, urls: Object.fromEntries(owners.map((role) => [role, postgres.urlOf(databaseName(role))])) };
@@ -114,6 +128,7 @@ export async function boot({ registry, config, definitions, log, onProgress }: B
 
   async function migrateAll(databases: Readonly<Record<string, string>>): Promise<void> {
     for (const [role, url] of Object.entries(databases)) {
+      signal?.throwIfAborted();
       if (config.databases) await ensureDatabase(url);
       const applied = await migrateDatabase({ url, role, log });
       if (applied.length > 0) onProgress?.(`${role}: ${String(applied.length)} migration(s) applied`);

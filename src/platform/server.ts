@@ -69,8 +69,8 @@ export interface Server {
   /** Not ready any more: clients are asked to leave, but served as long as they come. */
   drain(): void;
   /**
-   * Drains, takes no new connection, and resolves when all are closed: at the latest after `graceMs`. Shortly before,
-   * the calls that still run are aborted, so that they can say so.
+   * Drains, takes no new connection, and resolves when all are closed, within `graceMs`. Shortly before, the calls that
+   * still run are aborted, so that they can say so; then what is left is cut.
    */
   close(graceMs: number): Promise<void>;
   readonly app: FastifyInstance;
@@ -159,7 +159,10 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   async function shutDown(graceMs: number): Promise<void> {
     drain();
     const abort = () => stopping.abort(errors.OVERLOADED({ message: "The server is stopping.", retryAfterMs: 1_000 }));
-    const timers = [setTimeout(abort, graceMs * 0.9).unref(), setTimeout(() => onePort.destroy(), graceMs).unref()];
+    const timers = [
+      setTimeout(abort, graceMs * 0.9).unref(),
+      setTimeout(() => onePort.destroy(), graceMs * 0.95).unref(),
+    ];
     await app.close();
     for (const timer of timers) clearTimeout(timer);
     abort();

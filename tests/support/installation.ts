@@ -21,14 +21,15 @@ export interface Installation extends AsyncDisposable {
 
 const secret = "a secret of the tests, at least 32 characters";
 
+/** The roles that have a database. */
+export const owners = Object.entries(registry).flatMap(([role, { database }]) => (database ? [role] : []));
+
 export async function startInstallation(
   topology: Topology,
   env: Readonly<Record<string, string>> = {},
+  given?: Readonly<Record<string, TestDatabase>>,
 ): Promise<Installation> {
-  const owners = Object.entries(registry).flatMap(([role, { database }]) => (database ? [role] : []));
-  const databases = Object.fromEntries(
-    await Promise.all(owners.map(async (role) => [role, await createTestDatabase(role)] as const)),
-  );
+  const databases = given ?? (await createTestDatabases());
   const base = { TOKEN_SECRET: secret, PORT: "0", ...env };
   const urlsOfDatabases = Object.fromEntries(
     Object.entries(databases).map(([role, { url }]) => [`${role.toUpperCase()}_DATABASE_URL`, url]),
@@ -38,6 +39,7 @@ export async function startInstallation(
   if (topology === "one process") {
     const all = await startProcess({ ...base, ...urlsOfDatabases });
     for (const role of Object.keys(registry)) processes[role] = all;
+    shared = { ...base, ...urlsOfDatabases, PORT: String(all.ports["gateway"]) };
   } else {
     const ports = await Promise.all(Object.keys(registry).map(async (role) => [role, await freePort()] as const));
     const addresses = ports.flatMap(([role, port]) => [
@@ -56,7 +58,9 @@ export async function startInstallation(
     processes,
     databases,
     async start(role) {
-      processes[role] = await startProcess({ ...shared, ROLE: role });
+      const roles = topology === "one process" ? Object.keys(registry) : [role];
+      const started = await startProcess(topology === "one process" ? shared : { ...shared, ROLE: role });
+      for (const name of roles) processes[name] = started;
     },
     async [Symbol.asyncDispose]() {
       const running = new Set(Object.values(processes));
@@ -64,4 +68,10 @@ export async function startInstallation(
       await Promise.all(Object.values(databases).map((database) => database.drop()));
     },
   };
+}
+
+async function createTestDatabases(): Promise<Record<string, TestDatabase>> {
+  return Object.fromEntries(
+    await Promise.all(owners.map(async (role) => [role, await createTestDatabase(role)] as const)),
+  );
 }

@@ -8,11 +8,9 @@ const top = fileURLToPath(new URL("../..", import.meta.url));
 /** One line of a server's log. */
 export type LogLine = Readonly<Record<string, unknown>>;
 
-/** A server in a process of its own, as an operator starts it. */
-export interface ServerProcess extends AsyncDisposable {
+/** A server in a process of its own that may not listen yet. */
+export interface LaunchedProcess extends AsyncDisposable {
   readonly pid: number;
-  /** The ports that it opened, by role. */
-  readonly ports: Readonly<Record<string, number>>;
   /** All that it logged so far. */
   readonly log: readonly LogLine[];
   /** All that it printed so far. */
@@ -24,10 +22,27 @@ export interface ServerProcess extends AsyncDisposable {
   readonly exited: Promise<number | NodeJS.Signals>;
 }
 
+/** A server in a process of its own, as an operator starts it. */
+export interface ServerProcess extends LaunchedProcess {
+  /** The ports that it opened, by role. */
+  readonly ports: Readonly<Record<string, number>>;
+}
+
 /** Runs `node src/main.ts` with this environment alone and resolves when it listens. @throws Error with its output */
 export async function startProcess(env: Readonly<Record<string, string>>, cwd = top): Promise<ServerProcess> {
+  const launched = launchProcess(env, cwd);
+  const listening = await launched.logged(({ msg }) => msg === "listening");
+  return { ...launched, ports: listening["ports"] as Record<string, number> };
+}
+
+/**
+ * Runs `node src/main.ts` with this environment alone and does not wait for it.
+ * @param leads a process group of its own, as what a terminal runs does
+ */
+export function launchProcess(env: Readonly<Record<string, string>>, cwd = top, leads = false): LaunchedProcess {
   const child = spawn(process.execPath, [`${top}src/main.ts`], {
     cwd,
+    detached: leads,
     env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", LOG_FORMAT: "json", ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -57,10 +72,8 @@ export async function startProcess(env: Readonly<Record<string, string>>, cwd = 
     return promise.finally(() => waiting.delete(look));
   };
 
-  const listening = await logged(({ msg }) => msg === "listening");
   return {
     pid: child.pid ?? 0,
-    ports: listening["ports"] as Record<string, number>,
     log,
     output: () => output,
     logged,

@@ -1,8 +1,10 @@
 import { lookup } from "node:dns/promises";
 import { isIP } from "node:net";
 import type { Transport } from "@connectrpc/connect";
-import { Http2SessionManager, createConnectTransport } from "@connectrpc/connect-node";
+import { Code, ConnectError } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
 import { wireRegistry } from "../wire.ts";
+import { Sessions } from "./sessions.ts";
 
 /** Milliseconds after which a connection is replaced, so that a new replica gets its share. */
 const LIFETIME_MS = 60_000;
@@ -11,17 +13,26 @@ const IDLE_MS = 90_000;
 /** Milliseconds between two looks at which addresses a peer has. */
 const LOOKUP_MS = 15_000;
 
-interface Connection {
+/** Milliseconds after which an address that neither takes nor refuses a connection counts as unreachable. */
+const CONNECT_MS = 5_000;
+
+/** The way to one address of a peer. */
+export interface Way {
   readonly transport: Transport;
-  readonly session: Http2SessionManager;
+  /** Connects where that is not done. @throws ConnectError where it fails; the signal's reason */
+  reach(signal: AbortSignal | undefined): Promise<void>;
+}
+
+interface Connection extends Way {
+  readonly session: Sessions;
   /** Epoch milliseconds. */
   readonly replaceAt: number;
 }
 
 /** The connections to one peer: to every address that its name has, taken in turn, apart for calls and streams. */
 export interface Connections {
-  /** A transport for the next call. Never waits for DNS but the first time. */
-  next(use: "call" | "stream"): Promise<Transport>;
+  /** The way of the next call. Never waits for DNS but the first time. */
+  next(use: "call" | "stream"): Promise<Way>;
   /** Closes all connections; what still runs on them fails. */
   close(): void;
 }
@@ -70,11 +81,11 @@ export function openConnections(url: URL): Connections {
       const address = addresses[turn % addresses.length] ?? url.hostname;
       const key = `${use} ${address}`;
       const known = open.get(key);
-      if (known && known.replaceAt > Date.now()) return known.transport;
+      if (known && known.replaceAt > Date.now()) return known;
       if (known) retire(key, known);
       const fresh = connect(url, address);
       open.set(key, fresh);
-      return fresh.transport;
+      return fresh;
     },
     close() {
       for (const connection of [...open.values(), ...replaced]) closeOne(connection);
@@ -86,7 +97,7 @@ export function openConnections(url: URL): Connections {
 function connect(url: URL, address: string): Connection {
   const host = isIP(address) === 6 ? `[${address}]` : address;
   const baseUrl = `${url.protocol}//${host}:${url.port || "80"}`;
-  const session = new Http2SessionManager(
+  const session = new Sessions(
     baseUrl,
     { pingIntervalMs: 10_000, pingTimeoutMs: 5_000, idleConnectionTimeoutMs: IDLE_MS },
     // MB. With node's 10 a few large messages refuse the streams of everybody else.
@@ -102,7 +113,25 @@ function connect(url: URL, address: string): Connection {
     jsonOptions: { registry: wireRegistry },
   });
   // Spread over a fifth of the lifetime, so that not all connections are replaced at once.
-  return { transport, session, replaceAt: Date.now() + LIFETIME_MS * (0.9 + 0.2 * Math.random()) };
+  const reach = (signal: AbortSignal | undefined) => reached(session, signal);
+  return { transport, session, reach, replaceAt: Date.now() + LIFETIME_MS * (0.9 + 0.2 * Math.random()) };
+}
+
+async function reached(session: Sessions, signal: AbortSignal | undefined): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const give = () => {
+    late.reject(signal?.aborted ? signal.reason : new ConnectError("no connection in time", Code.Unavailable));
+  };
+  const timer = setTimeout(give, CONNECT_MS);
+  signal?.addEventListener("abort", give, { once: true });
+  try {
+    if ((await Promise.race([session.connect(), late.promise])) !== "error") return;
+    const error = session.error();
+    throw error instanceof Error ? error : new ConnectError("no connection", Code.Unavailable);
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", give);
+  }
 }
 
 async function resolveAll(hostname: string): Promise<string[]> {

@@ -3,6 +3,7 @@ import type { ContextValues, StreamResponse, Transport } from "@connectrpc/conne
 import { Code, ConnectError } from "@connectrpc/connect";
 import {
   BrokenCircuitError,
+  CircuitState,
   ConsecutiveBreaker,
   ExponentialBackoff,
   IsolatedCircuitError,
@@ -29,13 +30,14 @@ export interface NetworkTransportOptions {
 }
 
 /**
- * Calls a role over HTTP/2. A breaker opens after five calls in a row that did not reach it, and lets one try through
- * after a quarter of a second, then ever more seldom, every five seconds at the least.
+ * Calls a role over HTTP/2. A breaker opens after five calls in a row that did not reach it, and lets one try to connect
+ * after a quarter of a second, then ever more seldom, every second at the least. The try is no call: all others
+ * wait for it, and the first answer of a call may take long, as that of a watch does.
  */
 export function networkTransport({ caller, peer, connections, assertions }: NetworkTransportOptions): Transport {
   const breaker = circuitBreaker(handleWhen(isUnreachable), {
     breaker: new ConsecutiveBreaker(5),
-    halfOpenAfter: new ExponentialBackoff({ initialDelay: 250, maxDelay: 5_000 }),
+    halfOpenAfter: new ExponentialBackoff({ initialDelay: 250, maxDelay: 1_000 }),
   });
 
   async function headers(
@@ -71,9 +73,12 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
   }
 
   return {
-    unary(method, signal, timeoutMs, header, input, values) {
+    async unary(method, signal, timeoutMs, header, input, values) {
+      if (breaker.state !== CircuitState.Closed) {
+        await guarded(signal, async () => (await connections.next("call")).reach(signal));
+      }
       return guarded(signal, async () => {
-        const transport = await connections.next("call");
+        const { transport } = await connections.next("call");
         return transport.unary(method, signal, timeoutMs, await headers(header, values), input);
       });
     },
@@ -105,13 +110,15 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
         if (unsendable) throw unsendable.error;
         failed(error, signal);
       }
-      const response = await guarded(signal, async () => {
-        const transport = await connections.next("stream");
-        // Before the breaker sees it: what a client cannot send is no failure of the peer.
-        return transport
-          .stream(method, signal, timeoutMs, await headers(header, values), requests())
-          .catch(failedStream);
+      const transport = await guarded(signal, async () => {
+        const way = await connections.next("stream");
+        await way.reach(signal);
+        return way.transport;
       });
+      // Behind the breaker: what a client cannot send is no failure of the peer.
+      const response = await transport
+        .stream(method, signal, timeoutMs, await headers(header, values), requests())
+        .catch(failedStream);
       async function* responses(): AsyncIterable<MessageShape<DescMessage>> {
         try {
           yield* response.message;

@@ -17,25 +17,26 @@ const PASSWORD_FILE = "superuser.password";
 /**
  * Makes the data folder if it is missing, and answers the superuser's password. A crash or failure on the way leaves
  * nothing behind: the folder gets its name when it is complete.
- * @throws Error with what to do: another major version, another owner, a full disk.
+ * @throws Error with what to do: another major version, another owner, a full disk; the signal's reason.
  */
 export async function openCluster(
   place: Place,
   fsync: boolean,
   onProgress: (message: string) => void,
+  signal?: AbortSignal,
 ): Promise<string> {
   const { dataPath } = place;
   await rm(`${dataPath}.new`, { recursive: true, force: true });
   if (existsSync(dataPath) && (await readdir(dataPath)).length === 0) await rmdir(dataPath);
   if (!existsSync(dataPath)) {
     onProgress("Preparing the database for its first start");
-    await initialise(place, fsync);
+    await initialise(place, fsync, signal);
   }
   await checkUsable(place);
   return (await readFile(join(dataPath, PASSWORD_FILE), "utf8")).trim();
 }
 
-async function initialise(place: Place, fsync: boolean): Promise<void> {
+async function initialise(place: Place, fsync: boolean, signal: AbortSignal | undefined): Promise<void> {
   const half = `${place.dataPath}.new`;
   const passwordFile = `${place.dataPath}.password`;
   const password = randomBytes(24).toString("base64url");
@@ -49,14 +50,14 @@ async function initialise(place: Place, fsync: boolean): Promise<void> {
     args.push("--encoding", "UTF8", "--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8");
     args.push("--text-search-config", "english", "--no-instructions");
     if (!fsync) args.push("--no-sync");
-    const { code, output } = await run(place, "initdb", args);
+    const { code, output } = await run(place, "initdb", args, { signal });
     if (code !== 0) throw new Error(lastLines(output) || `initdb ended with code ${String(code)}`);
     await appendFile(join(half, "postgresql.conf"), `include_if_exists '${SETTINGS_FILE}'\n`, { flush: fsync });
     await writeFile(join(half, PASSWORD_FILE), password, { mode: 0o600, flush: fsync });
     await rename(half, place.dataPath);
   } catch (error) {
     await rm(half, { recursive: true, force: true });
-    throw initFailure(place, error);
+    throw signal?.aborted ? error : initFailure(place, error);
   } finally {
     await rm(passwordFile, { force: true });
   }

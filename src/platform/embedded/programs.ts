@@ -11,6 +11,8 @@ export interface Outcome {
 export interface RunOptions {
   /** In a process group of its own and without our pipes, so that neither Ctrl-C nor our end reaches what it starts. */
   readonly detached?: boolean;
+  /** Ends the program with SIGTERM; the run then fails with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const KEPT_OUTPUT = 8_000;
@@ -22,8 +24,9 @@ export function run(
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<Outcome> {
-  const detached = options.detached ?? false;
+  const { detached = false, signal } = options;
   return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
     const child = spawn(join(place.binaries.native, "bin", program), args, {
       ...place.account,
       detached,
@@ -32,6 +35,8 @@ export function run(
       stdio: detached ? "ignore" : ["ignore", "pipe", "pipe"],
       windowsHide: true,
     });
+    const end = () => child.kill("SIGTERM");
+    signal?.addEventListener("abort", end, { once: true });
     let output = "";
     const keep = (chunk: Buffer) => {
       output = (output + chunk.toString()).slice(-KEPT_OUTPUT);
@@ -42,7 +47,9 @@ export function run(
       reject(new Error(`${program} of the embedded Postgres cannot be run here; give DATABASE_URL.`, { cause }));
     });
     child.on("close", (code) => {
-      resolve({ code, output });
+      signal?.removeEventListener("abort", end);
+      if (signal?.aborted) reject(signal.reason as Error);
+      else resolve({ code, output });
     });
   });
 }

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { chmod, readFile, readlink, realpath, rename, stat, writeFile } from "node:fs/promises";
+import { chmod, readFile, readlink, realpath, rename, stat, statfs, writeFile } from "node:fs/promises";
 import { execFile } from "node:child_process";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -16,6 +16,10 @@ const IMMEDIATE_STOP_SECONDS = 10;
 const KILL_MS = 5_000;
 const START_ATTEMPTS = 20;
 const MAX_LOG_BYTES = 5_000_000;
+
+const NO_SPACE = /No space left on device|Check free disk space/;
+/** What the server must be able to write to go on. */
+const WAL_SEGMENT_BYTES = 16 * 1024 * 1024;
 
 /** A pid that no system gives out. */
 const NO_PID = "99999999";
@@ -46,7 +50,7 @@ export async function startServer(place: Place, fsync: boolean): Promise<number>
 }
 
 function startFailure(place: Place, said: string): Error {
-  if (/No space left on device|Check free disk space/.test(said)) {
+  if (NO_SPACE.test(said)) {
     return diskFull(place.dataPath, said);
   }
   const lines = lastLines(said) || "it said nothing";
@@ -95,16 +99,25 @@ function freePort(): Promise<number> {
   });
 }
 
+/** Whether the disk has no room for the server that was started last: it says so, where it could still write that. */
+export async function ranOutOfDisk({ dataPath }: Place): Promise<boolean> {
+  const { bavail, bsize } = await statfs(dataPath);
+  if (bavail * bsize < WAL_SEGMENT_BYTES) return true;
+  const said = await readFile(join(dataPath, "server.log"), "utf8").catch(() => "");
+  return NO_SPACE.test(said.slice(said.lastIndexOf("starting PostgreSQL")));
+}
+
 /**
  * Stops the server of this data folder, if one runs: also one whose node process was killed. Only the holder of the
  * folder's lock may call this. Sessions are ended, transactions in flight roll back.
+ * @param now as after a crash: the next start recovers
  */
-export async function stopServer(place: Place): Promise<void> {
+export async function stopServer(place: Place, now = false): Promise<void> {
   const pid = await runningPid(place.dataPath);
   if (pid === undefined) return;
   const stop = (mode: string, seconds: number) =>
     run(place, "pg_ctl", ["stop", "-w", "-s", "-m", mode, "-t", String(seconds), "-D", place.dataPath]);
-  if ((await stop("fast", FAST_STOP_SECONDS)).code === 0 || !isAlive(pid)) return;
+  if (!now && ((await stop("fast", FAST_STOP_SECONDS)).code === 0 || !isAlive(pid))) return;
   if ((await stop("immediate", IMMEDIATE_STOP_SECONDS)).code === 0 || !isAlive(pid)) return;
   process.kill(pid, "SIGKILL");
   for (let waited = 0; waited < KILL_MS && (await runningPid(place.dataPath)) !== undefined; waited += 50)

@@ -1,0 +1,50 @@
+import { realpath } from "node:fs/promises";
+import { join } from "node:path";
+import { pino } from "pino";
+import { findBinaries } from "../../src/platform/embedded/binaries.ts";
+import { settlePlace } from "../../src/platform/embedded/place.ts";
+import { lastLines, run } from "../../src/platform/embedded/programs.ts";
+import { startEmbeddedPostgres } from "../../src/platform/embedded-postgres.ts";
+import { databaseName, migrateDatabase } from "../../src/platform/migrate.ts";
+import { makeFolder } from "./folders.ts";
+import { owners } from "./installation.ts";
+import type { TestDatabase } from "./postgres.ts";
+
+/** A Postgres of a test's own, as durable as a real one, that can be taken away and brought back where it was. */
+export interface OwnPostgres extends AsyncDisposable {
+  /** Migrated, by role. */
+  readonly databases: Readonly<Record<string, TestDatabase>>;
+  /** `immediate` leaves as a crash does: nothing is flushed, and the next start recovers. */
+  stop(mode: "fast" | "immediate"): Promise<void>;
+  /** Resolves when it takes connections. */
+  start(): Promise<void>;
+}
+
+const log = pino({ level: "warn" });
+
+export async function startOwnPostgres(): Promise<OwnPostgres> {
+  const folder = await makeFolder();
+  const names = owners.map(databaseName);
+  const postgres = await startEmbeddedPostgres({ dataDir: folder.data, databases: names, log });
+  const place = await settlePlace(await realpath(folder.data), await findBinaries(), () => undefined);
+  const databases = Object.fromEntries(
+    owners.map((role) => [role, { url: postgres.urlOf(databaseName(role)), drop: () => Promise.resolve() }]),
+  );
+  for (const role of owners) await migrateDatabase({ url: postgres.urlOf(databaseName(role)), role, log });
+
+  async function control(detached: boolean, ...args: readonly string[]): Promise<void> {
+    const { code, output } = await run(place, "pg_ctl", [...args, "-w", "-s", "-D", place.dataPath], { detached });
+    if (code !== 0) throw new Error(`pg_ctl ${args.join(" ")} ended with ${String(code)}: ${lastLines(output)}`);
+  }
+
+  return {
+    databases,
+    stop: (mode) => control(false, "stop", "-m", mode),
+    // Its settings, the port among them, are those of the start before.
+    start: () => control(true, "start", "-l", join(place.dataPath, "server.log")),
+    async [Symbol.asyncDispose]() {
+      await postgres.stop();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
