@@ -51,9 +51,9 @@ const checks: Record<string, Check> = {
     mend: "correct the proto file; each rpc, message, field, enum and value has a comment (buf.yaml)",
   },
   access: {
-    about: "each rpc says who may call it",
+    about: "each rpc says who may call it, and has its row in tests/journeys/access-matrix.ts",
     run: everyMethodHasAccess,
-    mend: "write an option (commerce.common.v1.access); the levels are in proto/commerce/common/v1/access.proto",
+    mend: "write an option (commerce.common.v1.access), see proto/commerce/common/v1/access.proto, and what is promised into the table",
   },
   breaking: {
     about: "the contract breaks no client of the last release (proto/release.binpb, npm run release:proto)",

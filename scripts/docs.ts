@@ -4,6 +4,7 @@ import { configurationPages, unknownKeys } from "./docs/configuration.ts";
 import { errorDifferences, errorPages } from "./docs/errors.ts";
 import { comparePages, writePages } from "./docs/page.ts";
 import type { Page } from "./docs/page.ts";
+import { securityPages } from "./docs/security.ts";
 import { staleText } from "./docs/snippets.ts";
 
 interface Part {
@@ -16,6 +17,7 @@ const parts: Readonly<Record<string, Part>> = {
   configuration: { pages: configurationPages, findings: unknownKeys },
   errors: { pages: errorPages, findings: errorDifferences },
   architecture: { pages: architecturePages, findings: absentFolders },
+  security: { pages: securityPages, findings: () => [] },
   snippets: { pages: () => [], findings: staleText },
 };
 

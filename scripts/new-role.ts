@@ -9,6 +9,8 @@ import type { Words } from "./new-role/templates.ts";
 import { filesOf, wordsOf } from "./new-role/templates.ts";
 
 const REGISTRY = "src/roles/registry.ts";
+const PERMISSIONS = "src/roles/user/permission.ts";
+const MATRIX = "tests/journeys/access-matrix.ts";
 
 /** One word everywhere: a proto package, a folder, the beginning of an environment key, a database. */
 const NAME = /^[a-z][a-z0-9]{1,30}$/;
@@ -41,9 +43,11 @@ function addRole(role: string): void {
     writeFileSync(join(root, file), text);
   }
   const port = Math.max(...Object.values<Registry[string]>(allRoles).map((entry) => entry.port)) + 1;
-  writeFileSync(join(root, REGISTRY), withRole(readFileSync(join(root, REGISTRY), "utf8"), words, port));
+  change(REGISTRY, (text) => withRole(text, words, port));
+  change(PERMISSIONS, (text) => withPermission(text, role));
+  change(MATRIX, (text) => withRows(text, words));
 
-  const written = [...Object.keys(files), REGISTRY];
+  const written = [...Object.keys(files), REGISTRY, PERMISSIONS, MATRIX];
   if (!settle(`The files of ${role} are written, but then:`, written)) return;
   console.log(`The role ${role} is there, on port ${String(port)}:`);
   for (const file of written) console.log(`  ${file}`);
@@ -51,13 +55,20 @@ function addRole(role: string): void {
 }
 
 function removeRole(role: string): void {
-  writeFileSync(join(root, REGISTRY), withoutRole(readFileSync(join(root, REGISTRY), "utf8"), role));
+  change(REGISTRY, (text) => withoutRole(text, role));
+  change(PERMISSIONS, (text) => withoutPermission(text, role));
+  change(MATRIX, (text) => withoutRows(text, role));
   const places = placesOf(role).filter((place) => existsSync(join(root, place)));
   for (const place of places) rmSync(join(root, place), { recursive: true });
-  if (!settle(`The files of ${role} are deleted, but then:`, [REGISTRY])) return;
+  if (!settle(`The files of ${role} are deleted, but then:`, [REGISTRY, PERMISSIONS])) return;
   console.log(`The role ${role} is gone:`);
   for (const place of [...places, REGISTRY]) console.log(`  ${place}`);
   console.log("Next: npm run check, which names what still wants it. Its database, where there is one, stays.");
+}
+
+function change(file: string, edit: (text: string) => string): void {
+  const path = join(root, file);
+  writeFileSync(path, edit(readFileSync(path, "utf8")));
 }
 
 /** Writes what is generated of the roles. False, with the exit code set, where that fails; it says why. */
@@ -126,4 +137,42 @@ function withoutRole(text: string, role: string): string {
   const entry = new RegExp(`^  ${role}: \\{(?:.*\\},\\n|\\n(?: {4}.*\\n)*  \\},\\n)`, "m");
   if (!entry.test(text)) throw new Error(`${REGISTRY} does not look as expected; take the role out by hand.`);
   return text.replace(imported, "").replace(entry, "");
+}
+
+/** The permissions of an admin with that of the new role's method. */
+function withPermission(text: string, role: string): string {
+  const end = /^ {2}admin: \[[^\]]*(?=\])/m.exec(text);
+  if (!end) throw new Error(`${PERMISSIONS} does not look as expected; add ${role}.write to admin by hand.`);
+  const at = end.index + end[0].length;
+  const comma = /,\s*$/.test(end[0]) ? "" : ", ";
+  return `${text.slice(0, at)}${comma}"${role}.write"${text.slice(at)}`;
+}
+
+/** The permissions without those of a role, as {@link withPermission} and the formatter left them. */
+function withoutPermission(text: string, role: string): string {
+  return text.replaceAll(new RegExp(`,?\\s*"${role}\\.[a-z]+"`, "g"), "");
+}
+
+/** The table of who may call what with the methods of the new role, last. */
+function withRows(text: string, { role, Role }: Words): string {
+  const end = text.indexOf("\n`;\n");
+  if (end === -1) throw new Error(`${MATRIX} does not look as expected; add the rows of ${role} by hand.`);
+  const row = (rpc: string, ...words: string[]) =>
+    [rpc.padEnd(18), ...["missing", ...words].map((word, at) => word.padEnd([10, 7, 7, 8, 7, 8, 10, 0][at] ?? 0))].join(
+      " ",
+    );
+  const rows = [
+    `commerce.${role}.v1.${Role}Service`,
+    row(`Create${Role}`, "denied", "denied", "denied", "ok", "denied", "ok", `${role}.write`),
+    row(`Get${Role}`, "ok", "ok", "ok", "ok", "ok", "ok", "-"),
+  ];
+  return `${text.slice(0, end)}\n\n${rows.join("\n")}${text.slice(end)}`;
+}
+
+/** The table without the services of a role: each with its rows is a paragraph. */
+function withoutRows(text: string, role: string): string {
+  const start = text.indexOf(`\n\ncommerce.${role}.v1.`);
+  if (start === -1) return text;
+  const ends = ["\n\n", "\n`;"].map((end) => text.indexOf(end, start + 2)).filter((at) => at !== -1);
+  return withoutRows(text.slice(0, start) + text.slice(Math.min(...ends)), role);
 }

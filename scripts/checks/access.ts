@@ -5,9 +5,12 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { createFileRegistry, fromBinary, getOption, hasOption } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { AccessLevel, access } from "#gen/commerce/common/v1/access_pb.ts";
+import { accessMatrix } from "../../tests/journeys/access-matrix.ts";
 import { buildImage } from "./breaking.ts";
 
-/** Every rpc of the proto files that does not say who may call it, one line each. */
+const MATRIX = "tests/journeys/access-matrix.ts";
+
+/** Every rpc of the proto files that does not say who may call it, or of which the table does not; one line each. */
 export function everyMethodHasAccess(): string {
   const folder = mkdtempSync(join(tmpdir(), "connect-commerce-access-"));
   try {
@@ -18,7 +21,7 @@ export function everyMethodHasAccess(): string {
     const methods = [...files]
       .filter(({ name }) => name.startsWith("commerce/"))
       .flatMap(({ services }) => services.flatMap((service) => service.methods));
-    return methods.flatMap(findingsOf).join("\n");
+    return [...methods.flatMap(findingsOf), ...differencesOf(methods)].join("\n");
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -32,4 +35,15 @@ function findingsOf(method: DescMethod): string[] {
   if (level === AccessLevel.UNSPECIFIED) return [`${place} does not say who may call it`];
   if ((level === AccessLevel.PERMISSION) === (permission !== "")) return [];
   return [`${place}: a permission belongs to ACCESS_LEVEL_PERMISSION, and to it alone`];
+}
+
+/** The rpcs that the table lacks, has too many or twice. */
+function differencesOf(methods: readonly DescMethod[]): string[] {
+  const rpcs = methods.map(({ name, parent }) => `${parent.typeName}/${name}`);
+  const rows = accessMatrix.map(({ rpc }) => rpc);
+  return [
+    ...rpcs.filter((rpc) => !rows.includes(rpc)).map((rpc) => `${MATRIX} has no row for ${rpc}`),
+    ...rows.filter((row) => !rpcs.includes(row)).map((row) => `${MATRIX} has a row for ${row}, which there is not`),
+    ...rows.filter((row, at) => rows.indexOf(row) < at).map((row) => `${MATRIX} has two rows for ${row}`),
+  ];
 }

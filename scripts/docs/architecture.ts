@@ -16,7 +16,7 @@ export function architecturePages(): Page[] {
     role,
     String(port),
     database ? databaseName(role) : "",
-    services.map(({ name }) => name).join(", ") || (edge ? "what clients may call of the others" : ""),
+    [...services.map(({ name }) => name), ...(edge ? ["what clients may call of the others"] : [])].join(", "),
     edge ? "every role" : asksOf(role).join(", "),
   ]);
   const roles = table(["role", "port", "database", "serves", "asks"], rows);

@@ -1,8 +1,8 @@
 import { ConfigError } from "../platform/config.ts";
 import type { Config } from "../platform/config.ts";
 import type { System } from "../platform/boot.ts";
+import { SAMPLE_ACCOUNTS, SAMPLE_PASSWORD } from "../roles/user/sample-accounts.ts";
 import { codeOf, isConnectionLost } from "../platform/database-errors.ts";
-import { ANONYMOUS_CALLERS_ARE_TRUSTED } from "../platform/rules/access.ts";
 
 /** What a person sees when the whole shop runs: where, what it keeps, and calls to paste. */
 export function banner(system: System, config: Config): string {
@@ -12,21 +12,24 @@ export function banner(system: System, config: Config): string {
   const elsewhere = port === 8080 ? "" : ` --url ${url}`;
   const data = system.embedded ? `embedded Postgres, data in ${system.embedded.dataPath}` : "your Postgres";
   const roles = config.roles.filter((role) => role !== "gateway").join(", ");
-  const trust = ANONYMOUS_CALLERS_ARE_TRUSTED
-    ? "\n  Nobody logs in yet: every caller on this machine may do everything that the gateway shows.\n"
-    : "";
+  const accounts = system.tryout
+    ? `Accounts: ${SAMPLE_ACCOUNTS.map(({ email }) => email).join(" and ")}, password ${SAMPLE_PASSWORD}; npm run token -- admin`
+    : "Make yourself admin: npm run grant -- you@example.com admin";
   return `
   connect-commerce runs at ${url}
   gRPC, gRPC-Web and JSON on this one port; roles: ${roles}
   ${data}
-${system.embedded?.notice ? `  ${system.embedded.notice}\n` : ""}${trust}
+${system.embedded?.notice ? `  ${system.embedded.notice}\n` : ""}
+  ${accounts}
+
   Try it:
 
   curl ${url}/commerce.product.v1.ProductService/QueryProducts \\
     -H 'content-type: application/json' -d '{"text":"mug"}'
 
-  curl ${url}/commerce.user.v1.UserService/CreateUser \\
-    -H 'content-type: application/json' -d '{"email":"ada@example.com","displayName":"Ada"}'
+  curl ${url}/commerce.user.v1.AuthService/Login \\
+    -H 'content-type: application/json' \\
+    -d '{"email":"shopper@example.com","password":"${SAMPLE_PASSWORD}"}'
 
   npx buf curl --protocol grpc --http2-prior-knowledge ${url}/commerce.product.v1.ProductService/ListProducts
 

@@ -7,16 +7,15 @@ import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
-import { readEnvironment } from "../platform/environment.ts";
 import { mapConcurrently } from "../platform/streams.ts";
 import { wireRegistry } from "../platform/wire.ts";
+import { gatewayUrl, parseUrl } from "./gateway-url.ts";
+import { SAMPLE_PASSWORD } from "../roles/user/sample-accounts.ts";
+import { bearer, login, sampleEmail } from "./login.ts";
 import { seedOrder, seedProduct, seedUser } from "./seed-data.ts";
 
 /** Calls at the same time. */
 const concurrency = 32;
-
-const environment = readEnvironment();
-const port = environment["PORT"] ?? environment["GATEWAY_PORT"] ?? environment["APIGATEWAY_PORT"] ?? "8080";
 
 const options = new Command("npm run seed --")
   .description(
@@ -25,21 +24,24 @@ const options = new Command("npm run seed --")
   .option("--products <n>", "products to have", whole, 0)
   .option("--users <n>", "users to have", whole, 0)
   .option("--orders <n>", "orders to have; needs users and products", whole, 0)
-  .option("--url <url>", "the gateway", address, `http://localhost:${port}`)
+  .option("--url <url>", "the gateway", parseUrl, gatewayUrl())
+  .option("--token <token>", "an access token of an admin; empty: that of the sample shop's admin")
   .addHelpText("after", "\nExample:\n  npm run seed -- --products 10000 --users 100 --orders 1000\n")
   .parse()
-  .opts<{ products: number; users: number; orders: number; url: string }>();
+  .opts<{ products: number; users: number; orders: number; url: string; token?: string }>();
 
 if (options.products + options.users + options.orders === 0) {
   process.stderr.write("Say how many: npm run seed -- --products 10000   (--help tells more)\n");
   process.exit(2);
 }
 
+let token: string | Promise<string> | undefined;
 const transport = createConnectTransport({
   baseUrl: options.url,
   httpVersion: "2",
   useBinaryFormat: true,
   jsonOptions: { registry: wireRegistry },
+  interceptors: [bearer(() => (token ??= options.token ?? logInAsAdmin()))],
 });
 const users = createClient(UserService, transport);
 const products = createClient(ProductService, transport);
@@ -129,14 +131,17 @@ function whole(text: string): number {
   return value;
 }
 
-function address(text: string): string {
-  if (!/^https?:$/.test(URL.parse(text)?.protocol ?? "")) throw new InvalidArgumentError("must be http://host:port");
-  return text;
+function logInAsAdmin(): Promise<string> {
+  const plain = createConnectTransport({ baseUrl: options.url, httpVersion: "2" });
+  return login(plain, sampleEmail("admin") ?? "", SAMPLE_PASSWORD);
 }
 
 function explain(error: unknown): string {
   if (error instanceof ConnectError && error.code === Code.Unavailable) {
     return `There is no shop at ${options.url} (${error.rawMessage}). Start one with npm start, or say --url.`;
+  }
+  if (error instanceof ConnectError && error.code === Code.Unauthenticated) {
+    return `${error.rawMessage} Elsewhere than in the sample shop say --token; npm run token gets one.`;
   }
   return error instanceof Error ? error.message : String(error);
 }

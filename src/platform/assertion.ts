@@ -1,7 +1,9 @@
-import { hkdfSync } from "node:crypto";
-import { SignJWT, jwtVerify } from "jose";
+import { SignJWT, decodeJwt, jwtVerify } from "jose";
+import type { AssertionKeys } from "./assertion-keys.ts";
+import { boundedMap } from "./bounded-map.ts";
 import type { Subject } from "./call.ts";
 import { anonymous } from "./call.ts";
+import { digestOf } from "./digest.ts";
 import { errors } from "./errors.ts";
 
 /** The header in which one role tells another who it is and for whom it asks. */
@@ -9,7 +11,7 @@ export const ASSERTION_HEADER = "x-commerce-assertion";
 
 const typ = "commerce-assertion+jwt";
 const lifetimeSeconds = 60;
-const cacheSize = 1_000;
+const cacheSize = 10_000;
 
 export interface Assertion {
   /** The role that made it. */
@@ -19,68 +21,68 @@ export interface Assertion {
   readonly outside: boolean;
 }
 
-/** Makes the assertions of one role. One per subject and callee serves for half its life. */
+/** Makes and checks the assertions of one role. One per subject and callee serves for half its life. */
 export interface Assertions {
-  sign(callee: string, subject: Subject): Promise<string>;
-  /** @throws AppError TOKEN_INVALID where the assertion is not one for this role, made by a role, and in time. */
+  /** @param outside whether an outsider's call is passed on. */
+  sign(callee: string, subject: Subject, outside: boolean): Promise<string>;
+  /** @throws AppError TOKEN_INVALID where it is not one for this role, by the key of a role, and in time. */
   verify(token: string): Promise<Assertion>;
 }
 
-/**
- * Assertions signed with a key that is derived from the installation's secret, which every role's process is given.
- * @param edge whether this role only passes on the calls of outsiders.
- */
-export function createAssertions(role: string, secret: string, edge = false): Assertions {
-  const key = new Uint8Array(hkdfSync("sha256", secret, "", "connect-commerce assertion", 32));
-  const signed = new Map<string, { token: string; freshUntil: number }>();
-  const verified = new Map<string, { assertion: Assertion; until: number }>();
+/** What is known of the roles that may speak. */
+export interface Speakers {
+  readonly keys: AssertionKeys;
+  /** Whether a role of this name exists; `edge` of those that may pass on the calls of outsiders. */
+  readonly roles: Readonly<Record<string, { readonly edge?: boolean }>>;
+}
+
+/** The assertions of a role: issuer is who calls, audience who is called, both by name. */
+export function createAssertions(role: string, { keys, roles }: Speakers): Assertions {
+  const signed = boundedMap<string, { token: string; freshUntil: number }>(cacheSize);
+  const verified = boundedMap<string, { assertion: Assertion; until: number }>(cacheSize);
 
   return {
-    async sign(callee, subject) {
-      const cacheKey = JSON.stringify([callee, subject]);
+    async sign(callee, subject, outside) {
+      const cacheKey = JSON.stringify([callee, outside, subject]);
       const known = signed.get(cacheKey);
       if (known && known.freshUntil > Date.now()) return known.token;
-      const token = await new SignJWT({ subject, outside: edge })
-        .setProtectedHeader({ alg: "HS256", typ })
+      const token = await new SignJWT({ subject, outside })
+        .setProtectedHeader({ alg: "EdDSA", typ })
         .setIssuer(role)
         .setAudience(callee)
         .setIssuedAt()
         .setExpirationTime(`${String(lifetimeSeconds)}s`)
-        .sign(key);
-      remember(signed, cacheKey, { token, freshUntil: Date.now() + (lifetimeSeconds * 1_000) / 2 });
+        .sign(keys.privateKey(role));
+      signed.set(cacheKey, { token, freshUntil: Date.now() + (lifetimeSeconds * 1_000) / 2 });
       return token;
     },
 
     async verify(token) {
-      const known = verified.get(token);
+      const digest = digestOf(token);
+      const known = verified.get(digest);
       if (known && known.until > Date.now()) return known.assertion;
       try {
-        const { payload } = await jwtVerify(token, key, {
-          algorithms: ["HS256"],
+        const caller = decodeJwt(token).iss ?? "";
+        // The name must be a role's before it names a key.
+        if (!Object.hasOwn(roles, caller)) throw new Error(`there is no role ${JSON.stringify(caller)}`);
+        const { payload } = await jwtVerify(token, keys.publicKey(caller), {
+          algorithms: ["EdDSA"],
           typ,
+          issuer: caller,
           audience: role,
-          requiredClaims: ["iss", "exp"],
+          requiredClaims: ["exp", "iat", "subject", "outside"],
+          maxTokenAge: `${String(lifetimeSeconds)}s`,
+          // Seconds that the clocks of two machines may differ.
+          clockTolerance: 5,
         });
-        const assertion = {
-          caller: payload.iss ?? "",
-          subject: (payload["subject"] as Subject | undefined) ?? anonymous,
-          outside: payload["outside"] !== false,
-        };
-        remember(verified, token, { assertion, until: (payload.exp ?? 0) * 1_000 });
+        const outside = payload["outside"] !== false;
+        if (outside && !roles[caller]?.edge) throw new Error(`${caller} passes on no calls of outsiders`);
+        const assertion = { caller, subject: (payload["subject"] as Subject | undefined) ?? anonymous, outside };
+        verified.set(digest, { assertion, until: (payload.exp ?? 0) * 1_000 });
         return assertion;
       } catch (cause) {
         throw errors.TOKEN_INVALID({ cause });
       }
     },
   };
-}
-
-/** Keeps a cache bounded: the oldest entry makes room. */
-function remember<V>(cache: Map<string, V>, key: string, value: V): void {
-  cache.delete(key);
-  if (cache.size >= cacheSize) {
-    const oldest = cache.keys().next();
-    if (!oldest.done) cache.delete(oldest.value);
-  }
-  cache.set(key, value);
 }

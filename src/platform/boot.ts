@@ -1,5 +1,8 @@
 import type { Kysely } from "kysely";
 import { createAssertions } from "./assertion.ts";
+import type { AssertionKeys } from "./assertion-keys.ts";
+import { derivedKeys, keysIn } from "./assertion-keys.ts";
+import { byAssertion, byToken } from "./authenticate.ts";
 import { createConnectionPool, createPeers } from "./clients/clients.ts";
 import { systemClock } from "./clock.ts";
 import type { Config } from "./config.ts";
@@ -16,13 +19,10 @@ import type { RoleDatabase } from "./role-database.ts";
 import { openRoleDatabase } from "./role-database.ts";
 import type { Registry, RoleDefinition, RunningRole } from "./role.ts";
 import { accessRule } from "./rules/access.ts";
-import { installationSecret } from "./secret.ts";
+import { deriveKey, installationSecret } from "./secret.ts";
 import type { Readiness, Server } from "./server.ts";
 import { createServer } from "./server.ts";
 import { within } from "./within.ts";
-
-/** Until callers can log in, no port is open to other machines; see ANONYMOUS_CALLERS_ARE_TRUSTED. */
-export const LISTEN_HOST = "127.0.0.1";
 
 /** Milliseconds that one step of stopping may take: a database that is silent must not hold the process. */
 const STEP_MS = 3_000;
@@ -50,6 +50,8 @@ export interface System {
   readonly ports: Readonly<Record<string, number>>;
   /** The Postgres of our own, where one runs. */
   readonly embedded: EmbeddedPostgres | undefined;
+  /** Whether the shop is tried out, see {@link RoleContext}: it then has sample accounts. */
+  readonly tryout: boolean;
   /**
    * Stops in order: not ready and no new connections, calls in flight finish within the grace time, then roles,
    * connections to peers, databases, Postgres. May be called twice.
@@ -77,6 +79,7 @@ export async function boot(options: BootOptions): Promise<System> {
   };
   let stopped: Promise<void> | undefined;
   const stopping = new AbortController();
+  const tryout = config.databases === undefined && isLoopback(config.listenHost);
   const stop = (): Promise<void> =>
     (stopped ??= (async () => {
       stopping.abort();
@@ -94,11 +97,13 @@ export async function boot(options: BootOptions): Promise<System> {
     const databases = config.databases ?? embedded?.urls ?? {};
     if (config.all) await migrateAll(databases);
     const secret = config.secret ?? (await installationSecret(config.dataDir));
-    const started = await startRoles(databases, secret);
+    const keys =
+      config.keysDir === undefined ? derivedKeys(secret) : keysIn(config.keysDir, config.roles, Object.keys(registry));
+    const started = await startRoles(databases, secret, keys);
     if (embedded) await addSamples(started);
     signal?.throwIfAborted();
-    const ports = await openPorts(started, secret);
-    return { ports, embedded: embedded?.postgres, stop };
+    const ports = await openPorts(started, keys);
+    return { ports, embedded: embedded?.postgres, tryout, stop };
   } catch (error) {
     const why = embedded ? await embedded.postgres.explain(error) : error;
     await stop();
@@ -138,6 +143,7 @@ export async function boot(options: BootOptions): Promise<System> {
   async function startRoles(
     databases: Readonly<Record<string, string>>,
     secret: string,
+    keys: AssertionKeys,
   ): Promise<ReadonlyMap<string, Started>> {
     const started = new Map<string, Started>();
     const remote = createConnectionPool((role) => {
@@ -158,7 +164,7 @@ export async function boot(options: BootOptions): Promise<System> {
         edge: registry[name]?.edge ?? false,
         local: (role) => (config.roles.includes(role) ? () => pipelineOf(started, role) : undefined),
         remote: (role) => remote.to(role),
-        assertions: createAssertions(name, secret, registry[name]?.edge),
+        assertions: createAssertions(name, { keys, roles: registry }),
         log,
       });
       const running = await definition.start({
@@ -168,10 +174,12 @@ export async function boot(options: BootOptions): Promise<System> {
         listen: (channel) => owned(database, name).listen(channel),
         peers,
         pages,
+        key: (purpose) => deriveKey(secret, name, purpose),
         clock: systemClock,
         log: log.child({ role: name }),
         others: Object.fromEntries(Object.entries(registry).filter(([role]) => role !== name)),
         stopping: stopping.signal,
+        tryout,
       });
       onStop(() => running.close?.());
       if (!config.all) void database?.check().then((check) => warnOf(name, check));
@@ -179,7 +187,7 @@ export async function boot(options: BootOptions): Promise<System> {
         role: name,
         running,
         database,
-        pipeline: createPipeline(name, running.services, stopping.signal),
+        pipeline: createPipeline(name, running.services, stopping.signal, running),
       });
     }
     return started;
@@ -198,7 +206,10 @@ export async function boot(options: BootOptions): Promise<System> {
     return database;
   }
 
-  async function openPorts(started: ReadonlyMap<string, Started>, secret: string): Promise<Record<string, number>> {
+  async function openPorts(
+    started: ReadonlyMap<string, Started>,
+    keys: AssertionKeys,
+  ): Promise<Record<string, number>> {
     const readiness = async (): Promise<Readiness> => {
       const owners = [...started.values()].filter(({ database }) => database);
       const answers = owners.map(async ({ role, database }) => [role, (await database?.check()) ?? "ok"] as const);
@@ -213,9 +224,9 @@ export async function boot(options: BootOptions): Promise<System> {
     }, config.graceMs + STEP_MS);
     const ports: Record<string, number> = {};
     for (const [role, port] of Object.entries(config.listen)) {
-      const server = await serverOf(role, started, secret, readiness);
+      const server = await serverOf(role, started, keys, readiness);
       servers.push(server);
-      ports[role] = (await server.listen(LISTEN_HOST, port)).port;
+      ports[role] = (await server.listen(config.listenHost, port)).port;
     }
     return ports;
   }
@@ -223,20 +234,23 @@ export async function boot(options: BootOptions): Promise<System> {
   function serverOf(
     role: string,
     started: ReadonlyMap<string, Started>,
-    secret: string,
+    keys: AssertionKeys,
     readiness: () => Promise<Readiness>,
   ): Promise<Server> {
     const edge = registry[role]?.edge ?? false;
     const pipeline = pipelineOf(started, role);
+    const identify = started.get(role)?.running.identify;
+    const authenticate = identify ? byToken(identify) : byAssertion(createAssertions(role, { keys, roles: registry }));
     return createServer({
       role,
       log,
       strictJson: edge,
+      ...(edge && { trustedProxies: config.trustedProxies }),
       ...(!edge && { limits: innerLimits }),
       services: pipeline.services.map(({ service }) => service),
       ...(edge && { hide: (method) => accessRule(method).level === "internal" }),
       routes: (router) => {
-        connectRoutes(router, pipeline, edge ? undefined : createAssertions(role, secret), log);
+        connectRoutes(router, pipeline, authenticate, log);
       },
       readiness,
       http: (app) => {
@@ -250,6 +264,10 @@ export async function boot(options: BootOptions): Promise<System> {
       },
     });
   }
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host.startsWith("127.");
 }
 
 function owned(database: RoleDatabase | undefined, role: string): RoleDatabase {

@@ -27,6 +27,8 @@ export interface Call {
   readonly caller: string | undefined;
   /** Whether it is an outsider's call: one that came in here, or that the caller only passes on. */
   readonly outside: boolean;
+  /** The address of the client, where the call came in here from outside. */
+  readonly clientAddress: string | undefined;
   /** Epoch milliseconds; undefined only on streams. */
   readonly deadline: number | undefined;
   /** Aborts when the caller goes away, the deadline passes or the process must end. */
@@ -38,11 +40,21 @@ export interface Call {
   setHeader(name: string, value: string): void;
 }
 
-/** On whose behalf a call is made. Ids are those of users; a role acting for itself is a service. */
+/** On whose behalf a call is made: a user, a machine with an API key, a role acting for itself (a service). */
 export type Subject =
   | { readonly kind: "anonymous" }
-  | { readonly kind: "user"; readonly id: string; readonly permissions: readonly string[] }
+  | { readonly kind: "user"; readonly id: string; readonly permissions: readonly string[]; readonly sessionId?: string }
+  | { readonly kind: "machine"; readonly id: string; readonly permissions: readonly string[] }
   | { readonly kind: "service"; readonly role: string };
+
+/** Who calls at the edge, and for how long that holds. */
+export interface Identity {
+  readonly subject: Subject;
+  /** Epoch milliseconds of the end of the token; undefined where there is none. */
+  readonly expiresAt?: number;
+  /** Calls back once when the token is revoked; answers how to stop listening. */
+  onRevoked?(listener: () => void): () => void;
+}
 
 export const anonymous: Subject = { kind: "anonymous" };
 
@@ -53,6 +65,8 @@ export function subjectKey(subject: Subject): string {
       return "";
     case "user":
       return subject.id;
+    case "machine":
+      return `key:${subject.id}`;
     case "service":
       return `service:${subject.role}`;
   }

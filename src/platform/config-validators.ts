@@ -1,4 +1,4 @@
-import { isIPv6 } from "node:net";
+import { isIP, isIPv6 } from "node:net";
 import type { CleanedEnv, ValidatorSpec } from "envalid";
 import { EnvMissingError, customCleanEnv, makeExactValidator } from "envalid";
 import type { Environment } from "./environment.ts";
@@ -47,6 +47,24 @@ export const host = makeExactValidator<string>((input) => {
   const named = isIPv6(input) ? `[${input}]` : input;
   if (!URL.canParse(`http://${named}:1`)) throw new Error(`must be a host, not "${input}"`);
   return named;
+});
+
+/** What a server listens on: a name or an address, without brackets. */
+export const listenAddress = makeExactValidator<string>((input) => {
+  if (isIP(input) === 0 && !URL.canParse(`http://${input}:1`)) throw new Error(`must be a host, not "${input}"`);
+  return input;
+});
+
+/** Addresses and networks, as `10.0.0.0/8,192.168.1.7`. */
+export const addressList = makeExactValidator<readonly string[]>((input) => {
+  const addresses = input.split(",").map((address) => address.trim());
+  for (const address of addresses) {
+    const [network = "", bits] = address.split("/");
+    const version = isIP(network);
+    const isBits = bits === undefined || (/^\d+$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
+    if (version === 0 || !isBits) throw new Error(`must be addresses or networks, not "${address}"`);
+  }
+  return addresses;
 });
 
 /** Reads keys; what is wrong with them is added to a list, so that all of it can be told at once. */

@@ -1,9 +1,19 @@
 import { databaseKey, databaseUrls, keyPrefix } from "./config-databases.ts";
-import { host, httpUrl, port, reader, secret, str, wholeNumber } from "./config-validators.ts";
+import {
+  addressList,
+  host,
+  httpUrl,
+  listenAddress,
+  port,
+  reader,
+  secret,
+  str,
+  wholeNumber,
+} from "./config-validators.ts";
 import type { ConfigSpec, Read } from "./config-validators.ts";
 import type { Environment } from "./environment.ts";
 
-export { validator, wholeNumber } from "./config-validators.ts";
+export { str, validator, wholeNumber } from "./config-validators.ts";
 export type { ConfigOf, ConfigSpec } from "./config-validators.ts";
 
 /** All that is wrong with the configuration, one line a key. */
@@ -33,6 +43,12 @@ export interface Config {
   /** Every role there is runs here, because none was named: migrate on boot, an embedded Postgres where none is given. */
   readonly all: boolean;
   readonly dataDir: string;
+  /** The address that ports are opened on. */
+  readonly listenHost: string;
+  /** Addresses of proxies in front, see TRUSTED_PROXIES. */
+  readonly trustedProxies: readonly string[];
+  /** The folder of the keys of roles; undefined: they follow from the secret. */
+  readonly keysDir: string | undefined;
   readonly log: { readonly level: string; readonly format: "pretty" | "json" | undefined };
   /** Signs page tokens and what roles say to each other; undefined where it is to be made under the data folder. */
   readonly secret: string | undefined;
@@ -56,6 +72,21 @@ export const roleSpec = {
 
 const platformSpec = {
   PORT: port({ default: undefined, desc: "Port of the gateway, or of the only role", example: "8080" }),
+  LISTEN_HOST: listenAddress({
+    default: undefined,
+    desc: "Address to listen on; empty: 127.0.0.1, or 0.0.0.0 where ROLE names roles",
+    example: "0.0.0.0",
+  }),
+  TRUSTED_PROXIES: addressList({
+    default: undefined,
+    desc: "Addresses of the proxies in front of the gateway, whose X-Forwarded-For tells the client's; a comma list",
+    example: "10.0.0.0/8",
+  }),
+  KEYS_DIR: str({
+    default: undefined,
+    desc: "Folder of the keys that roles prove themselves with, made by npm run keys; empty: made from TOKEN_SECRET",
+    example: "/run/secrets/commerce",
+  }),
   DATA_DIR: str({ default: ".data", desc: "Folder of the embedded Postgres and of the installation's secret" }),
   LOG_LEVEL: str({
     choices: ["trace", "debug", "info", "warn", "error", "fatal", "silent"],
@@ -150,6 +181,9 @@ export function readConfig(
     roles,
     all: named === undefined,
     dataDir: base.DATA_DIR,
+    listenHost: base.LISTEN_HOST ?? (named === undefined ? "127.0.0.1" : "0.0.0.0"),
+    trustedProxies: base.TRUSTED_PROXIES ?? [],
+    keysDir: base.KEYS_DIR,
     log: { level: base.LOG_LEVEL, format: base.LOG_FORMAT as "pretty" | "json" | undefined },
     secret: TOKEN_SECRET,
     graceMs: base.SHUTDOWN_GRACE_MS,

@@ -1,14 +1,12 @@
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { Assertions } from "./assertion.ts";
-import { ASSERTION_HEADER } from "./assertion.ts";
-import { anonymous } from "./call.ts";
+import type { Authenticate } from "./authenticate.ts";
 import { AppError, errors } from "./errors.ts";
 import type { OpenCall } from "./incoming.ts";
 import { openCall } from "./incoming.ts";
 import type { Logger } from "./logger.ts";
 import type { Pipeline } from "./pipeline.ts";
-import { REQUEST_ID_HEADER, receivedId } from "./request-id.ts";
+import { REQUEST_ID_HEADER, receivedFrom, receivedId } from "./request-id.ts";
 import { fromInboundError, toConnectError } from "./wire.ts";
 
 /**
@@ -18,34 +16,33 @@ import { fromInboundError, toConnectError } from "./wire.ts";
 export function connectRoutes(
   router: ConnectRouter,
   pipeline: Pipeline,
-  /** Undefined at the edge: what clients outside assert is not heard. */
-  assertions: Assertions | undefined,
+  authenticate: Authenticate,
   log: Logger,
 ): void {
   async function open(context: HandlerContext): Promise<OpenCall> {
-    const token = context.requestHeader.get(ASSERTION_HEADER);
-    const proof =
-      token === null
-        ? undefined
-        : await assertions?.verify(token).catch((error: unknown) => {
-            const requestId = context.values.get(receivedId);
-            const method = `${context.service.typeName}/${context.method.name}`;
-            log.warn(
-              { role: pipeline.role, requestId, method, code: "unauthenticated", reason: "TOKEN_INVALID" },
-              "refused",
-            );
-            throw error;
-          });
+    const header = (name: string) => context.requestHeader.get(name) ?? undefined;
+    const ownId = context.values.get(receivedId);
+    const { identity, caller, outside } = await authenticate(header, context.method).catch((error: unknown) => {
+      context.responseHeader.set(REQUEST_ID_HEADER, ownId);
+      const refused =
+        error instanceof AppError ? error : errors.INTERNAL({ metadata: { request_id: ownId }, cause: error });
+      const method = `${context.service.typeName}/${context.method.name}`;
+      const line = { role: pipeline.role, requestId: ownId, method, code: refused.kind, reason: refused.reason };
+      if (refused.kind === "internal") log.error({ ...line, err: error }, "refused");
+      else log.warn(line, "refused");
+      throw refused;
+    });
     // Only a role's word is taken for the id; at the edge it is made.
-    const requestId = (proof && context.requestHeader.get(REQUEST_ID_HEADER)) ?? context.values.get(receivedId);
+    const requestId = (caller === undefined ? undefined : header(REQUEST_ID_HEADER)) ?? ownId;
     context.responseHeader.set(REQUEST_ID_HEADER, requestId);
     return openCall({
       role: pipeline.role,
       method: context.method,
       requestId,
-      subject: proof?.subject ?? anonymous,
-      caller: proof?.caller,
-      outside: proof?.outside ?? true,
+      identity,
+      caller,
+      outside,
+      ...(caller === undefined && { clientAddress: context.values.get(receivedFrom) }),
       timeoutMs: context.timeoutMs(),
       parent: context.signal,
       reasonOf: whyAborted,

@@ -42,3 +42,8 @@ function sorted(value: unknown): unknown {
   const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
   return Object.fromEntries(entries.map(([key, item]) => [key, sorted(item)]));
 }
+
+/** SHA-256 of a token, by which caches know it: what they hold is then no token. */
+export function digestOf(token: string): string {
+  return createHash("sha256").update(token).digest("base64url");
+}

@@ -46,6 +46,8 @@ export interface ErrorDetails {
   readonly fields?: readonly FieldViolation[];
   readonly preconditions?: readonly PreconditionViolation[];
   readonly resource?: { readonly type: string; readonly name: string };
+  /** What there was too much of, as google.rpc.QuotaFailure carries it; the subject is for example `email`. */
+  readonly quota?: { readonly subject: string; readonly description: string };
   /** Milliseconds after which a retry makes sense. */
   readonly retryAfterMs?: number;
   readonly cause?: unknown;
@@ -93,12 +95,15 @@ export const errors = defineErrors({
   INVALID_REQUEST: ["invalid_argument", "The request has faulty fields."],
   MESSAGE_TOO_LARGE: ["resource_exhausted", "The message is over its limit."],
   UNSUPPORTED_METHOD: ["unimplemented", "There is no such method here."],
-  TOKEN_INVALID: ["unauthenticated", "The credentials are not valid."],
+  TOKEN_INVALID: ["unauthenticated", "The token is not valid; log in again."],
+  TOKEN_MISSING: ["unauthenticated", "This needs somebody who is logged in: send an access token."],
+  TOKEN_EXPIRED: ["unauthenticated", "The token's time is over; refresh it."],
   ACCESS_DENIED: ["permission_denied", "This caller may not do that."],
   NOT_FOUND: ["not_found", "There is no such object."],
   VERSION_MISMATCH: ["aborted", "The object has changed since it was read."],
   IDEMPOTENCY_KEY_REUSED: ["failed_precondition", "The idempotency key was used with another request."],
   IDEMPOTENCY_IN_PROGRESS: ["aborted", "The first call with this idempotency key is still running."],
+  RATE_LIMITED: ["resource_exhausted", "Too many calls; try again later."],
   OVERLOADED: ["unavailable", "The service is busy; try again."],
   PEER_DOWN: ["unavailable", "A service that this call needs does not answer; try again."],
   DEADLINE: ["deadline_exceeded", "The deadline passed before the call was done."],

@@ -22,7 +22,7 @@ test.each([
     role: "order",
     method,
     requestId: "1",
-    subject: anonymous,
+    identity: { subject: anonymous },
     caller: undefined,
     outside: true,
     timeoutMs,

@@ -1,5 +1,5 @@
 import type { DescMethod } from "@bufbuild/protobuf";
-import type { Call, Subject } from "./call.ts";
+import type { Call, Identity } from "./call.ts";
 import type { AppError } from "./errors.ts";
 import { errors } from "./errors.ts";
 import type { Logger } from "./logger.ts";
@@ -9,9 +9,10 @@ export interface IncomingCall {
   readonly role: string;
   readonly method: DescMethod;
   readonly requestId: string;
-  readonly subject: Subject;
+  readonly identity: Identity;
   readonly caller: string | undefined;
   readonly outside: boolean;
+  readonly clientAddress?: string;
   /** What the caller allows; undefined where it does not say. */
   readonly timeoutMs: number | undefined;
   /** Aborts when the caller goes away or the process must end. */
@@ -31,11 +32,12 @@ export interface OpenCall {
 
 /** Opens a call. Its abort signal and the deadline's timer are made on first use. */
 export function openCall(incoming: IncomingCall): OpenCall {
-  const { parent, requestHeader, responseHeader } = incoming;
+  const { parent, identity, requestHeader, responseHeader } = incoming;
   const startedAt = Date.now();
   const deadline = deadlineOf(incoming.method, startedAt, incoming.timeoutMs);
   let controller: AbortController | undefined;
   let timer: NodeJS.Timeout | undefined;
+  let forgetRevocation: (() => void) | undefined;
   const onParentAbort = () => {
     controller?.abort(incoming.reasonOf?.(parent?.reason) ?? errors.CANCELED());
   };
@@ -45,25 +47,25 @@ export function openCall(incoming: IncomingCall): OpenCall {
     controller = new AbortController();
     if (parent?.aborted) onParentAbort();
     else parent?.addEventListener("abort", onParentAbort, { once: true });
-    const endOfLife = startedAt + STREAM_LIFETIME_MS;
-    const endsAt = Math.min(deadline ?? endOfLife, endOfLife);
-    timer = setTimeout(
-      () => controller?.abort(endsAt === deadline ? errors.DEADLINE() : streamIsOver()),
-      Math.max(0, endsAt - Date.now()),
-    );
+    const end = endOf(incoming, startedAt, deadline);
+    timer = setTimeout(() => controller?.abort(end.error()), Math.max(0, end.at - Date.now()));
     timer.unref();
+    if (incoming.method.methodKind !== "unary") {
+      forgetRevocation = identity.onRevoked?.(() => controller?.abort(errors.TOKEN_INVALID()));
+    }
     return controller.signal;
   }
 
-  const { role, method, requestId, subject, caller, outside } = incoming;
+  const { role, method, requestId, caller, outside } = incoming;
   let log: Logger | undefined;
   const call: Call = {
     role,
     method,
     requestId,
-    subject,
+    subject: identity.subject,
     caller,
     outside,
+    clientAddress: incoming.clientAddress,
     deadline,
     get signal() {
       return signal();
@@ -82,9 +84,25 @@ export function openCall(incoming: IncomingCall): OpenCall {
     call,
     close() {
       clearTimeout(timer);
+      forgetRevocation?.();
       parent?.removeEventListener("abort", onParentAbort);
     },
   };
+}
+
+/** When a call ends by itself, and why: a stream also with its age, and with the token of its caller. */
+function endOf(
+  { method, identity }: IncomingCall,
+  startedAt: number,
+  deadline = Infinity,
+): { readonly at: number; readonly error: () => AppError } {
+  if (method.methodKind === "unary") return { at: deadline, error: errors.DEADLINE };
+  const ends = [
+    { at: deadline, error: errors.DEADLINE },
+    { at: identity.expiresAt ?? Infinity, error: errors.TOKEN_EXPIRED },
+    { at: startedAt + STREAM_LIFETIME_MS, error: streamIsOver },
+  ];
+  return ends.reduce((first, end) => (end.at < first.at ? end : first));
 }
 
 function streamIsOver(): AppError {

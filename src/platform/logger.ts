@@ -15,7 +15,12 @@ export interface LoggerOptions {
  * nothing that would wait for a reader who has gone.
  */
 export function createLogger(options: LoggerOptions): Logger {
-  const base = { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  const base = {
+    level: options.level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: withoutRow },
+  };
   if (options.format === "json") {
     const lines = pino.destination({ dest: 1, sync: true });
     return pino({ ...base, formatters: { level: (label) => ({ level: label }) } }, lines);
@@ -28,6 +33,13 @@ export function createLogger(options: LoggerOptions): Logger {
     ignore: "pid,hostname,caller,msg,role,requestId,method,code,reason,ms",
   });
   return pino(base, stream);
+}
+
+/** An error without the row that Postgres quotes (`Failing row contains (…)`): it may be a person's. */
+function withoutRow(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  const { detail: _detail, where: _where, ...told } = pino.stdSerializers.err(error);
+  return told;
 }
 
 /** What a person reads of a line: of a call its role, method, code, reason, milliseconds and request id. */

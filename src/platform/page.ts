@@ -1,9 +1,10 @@
-import { createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
+import { createHmac, timingSafeEqual } from "node:crypto";
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import type { Call } from "./call.ts";
 import { subjectKey } from "./call.ts";
 import { requestDigest } from "./digest.ts";
 import { invalidRequest } from "./errors.ts";
+import { deriveKey } from "./secret.ts";
 
 const defaultSize = 50;
 const maxSize = 500;
@@ -45,7 +46,7 @@ export interface PageTokens {
 
 /** @param secret the installation's; replicas share it, so that a page of one continues at another. */
 export function createPageTokens(role: string, secret: string): PageTokens {
-  const key = Buffer.from(hkdfSync("sha256", secret, role, "connect-commerce page token", 32));
+  const key = deriveKey(secret, role, "page token");
 
   return {
     open({ call, schema, request, token, tokenField, size = 0, omit }) {

@@ -6,7 +6,7 @@ import type { AppError } from "./errors.ts";
 import { checkAccess } from "./rules/access.ts";
 import { abortError, withinDeadline } from "./rules/deadline.ts";
 import { toAppError } from "./rules/errors.ts";
-import type { Traffic } from "./rules/observe.ts";
+import type { CallObserver, Observe, Traffic } from "./rules/observe.ts";
 import { logCall } from "./rules/observe.ts";
 import type { MessageCheck } from "./rules/validate.ts";
 import { createMessageCheck } from "./rules/validate.ts";
@@ -29,11 +29,20 @@ export interface Pipeline {
 /** Milliseconds that a stream may wait for its next message once the process stops. */
 const PATIENCE_MS = 500;
 
+/** What a role does about all its calls. */
+export interface PipelineHooks {
+  /** Lets a call in, before anything else is done for it. @throws AppError RATE_LIMITED */
+  readonly admit?: (call: Call) => Promise<void>;
+  /** Follows a call, from before access to the end. */
+  readonly observe?: Observe;
+}
+
 /** @param stopping aborts when the process begins to stop. */
 export function createPipeline(
   role: string,
   services: readonly ServedService[],
   stopping = new AbortController().signal,
+  { admit, observe }: PipelineHooks = {},
 ): Pipeline {
   const check = createMessageCheck();
   const byType = new Map(services.map((served) => [served.service.typeName, served]));
@@ -52,15 +61,20 @@ export function createPipeline(
       const startedAt = performance.now();
       const traffic = streamsUp(call.method) ? { received: 0, sent: 0 } : undefined;
       let failure: AppError | undefined;
+      let observer: CallObserver | undefined;
       try {
         const handler = handlerOf(call.method) as AnyUnary;
+        await admit?.(call);
+        observer = observe?.(call, input);
         const request = checked(check, call, input, traffic);
+        await begun(call, observer);
         return create(call.method.output, await withinDeadline(call, () => handler(request, call)));
       } catch (error) {
         failure = toAppError(error, call);
         throw failure;
       } finally {
         logCall(call, startedAt, failure, traffic);
+        observer?.end(failure, traffic);
       }
     },
 
@@ -69,9 +83,13 @@ export function createPipeline(
       const traffic = { received: 0, sent: 0 };
       let failure: AppError | undefined;
       let finished = false;
+      let observer: CallObserver | undefined;
       try {
         const handler = handlerOf(call.method) as AnyStream;
+        await admit?.(call);
+        observer = observe?.(call, input);
         const request = checked(check, call, input, traffic);
+        await begun(call, observer);
         for await (const response of untilAborted(call, stopping, handler(request, call))) {
           traffic.sent += 1;
           yield create(call.method.output, response);
@@ -84,9 +102,15 @@ export function createPipeline(
         // Neither finished nor failed: the reader went away and closed the iteration.
         if (!finished && !failure) failure = errors.CANCELED();
         logCall(call, startedAt, failure, traffic);
+        observer?.end(failure, traffic);
       }
     },
   };
+}
+
+/** Not begun in time is not begun: the handler then does not run. */
+async function begun(call: Call, observer: CallObserver | undefined): Promise<void> {
+  if (observer) await withinDeadline(call, () => observer.begin());
 }
 
 function streamsUp(method: DescMethod): boolean {

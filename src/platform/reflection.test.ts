@@ -63,6 +63,8 @@ test("serves every import once per stream, but always the file that is asked for
   expect(namesOf(first).sort()).toEqual([
     "buf/validate/validate.proto",
     "commerce/common/v1/access.proto",
+    "commerce/common/v1/address.proto",
+    "commerce/common/v1/rate_limit.proto",
     "commerce/user/v1/user.proto",
     "google/protobuf/descriptor.proto",
     "google/protobuf/duration.proto",

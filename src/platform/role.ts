@@ -1,12 +1,14 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { Kysely } from "kysely";
-import type { ServedService } from "./call.ts";
+import type { Header } from "./authenticate.ts";
+import type { Identity, ServedService } from "./call.ts";
 import type { Peers } from "./clients/clients.ts";
 import type { Clock } from "./clock.ts";
 import type { ConfigOf, ConfigSpec } from "./config.ts";
 import type { Logger } from "./logger.ts";
 import type { Notifications } from "./notifications.ts";
 import type { PageTokens } from "./page.ts";
+import type { PipelineHooks } from "./pipeline.ts";
 import type { RawRoute } from "./raw-routes.ts";
 
 /** One line of the registry: what is known of a role without loading its code. */
@@ -37,16 +39,22 @@ export interface RoleContext<C extends ConfigSpec = ConfigSpec> {
   readonly listen: (channel: string) => Notifications;
   readonly peers: Peers;
   readonly pages: PageTokens;
+  /** A key of 32 bytes for one purpose of this role, the same in all its processes; see {@link deriveKey}. */
+  readonly key: (purpose: string) => Buffer;
   readonly clock: Clock;
   readonly log: Logger;
   /** The other roles of this installation, by name. */
   readonly others: Readonly<Record<string, Pick<RoleEntry, "services">>>;
+  /** Whether the shop is tried out: on a Postgres of its own, and no other machine reaches it. */
+  readonly tryout: boolean;
   /** Aborts when the process begins to stop: streams that would wait for ever end then. */
   readonly stopping: AbortSignal;
 }
 
 /** A role that runs. */
-export interface RunningRole {
+export interface RunningRole extends PipelineHooks {
+  /** At the edge: who calls, by the headers of the request. @throws AppError TOKEN_INVALID, TOKEN_EXPIRED */
+  readonly identify?: (header: Header) => Promise<Identity>;
   readonly services: readonly ServedService[];
   readonly routes?: readonly RawRoute[];
   /** Fills an empty database with samples; only called on the embedded Postgres. */

@@ -1,4 +1,4 @@
-import { randomBytes, randomUUID } from "node:crypto";
+import { hkdfSync, randomBytes, randomUUID } from "node:crypto";
 import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -19,4 +19,9 @@ export async function installationSecret(dataDir: string): Promise<string> {
   const secret = (await readFile(file, "utf8")).trim();
   if (secret.length < 32) throw new Error(`${file} is damaged: delete it, and page tokens given out so far expire.`);
   return secret;
+}
+
+/** A key of 32 bytes for one purpose of one role, always the same; nothing follows from it about any other. */
+export function deriveKey(secret: string, role: string, purpose: string): Buffer {
+  return Buffer.from(hkdfSync("sha256", secret, role, `connect-commerce ${purpose}`, 32));
 }

@@ -17,7 +17,7 @@ import { newId } from "./id.ts";
 import type { Logger } from "./logger.ts";
 import type { PortLimits } from "./one-port.ts";
 import { createOnePort } from "./one-port.ts";
-import { REQUEST_ID_HEADER, receivedId } from "./request-id.ts";
+import { REQUEST_ID_HEADER, receivedFrom, receivedId } from "./request-id.ts";
 import { reflectionRoutes, reflectionServices } from "./reflection.ts";
 import type { TrafficLimits } from "./traffic-limits.ts";
 import { limitArrival, limitResponse } from "./traffic-limits.ts";
@@ -61,6 +61,8 @@ export interface ServerOptions {
   /** Plain HTTP routes and hooks of the role. */
   readonly http?: (app: FastifyInstance) => void | Promise<void>;
   readonly limits?: Partial<Limits>;
+  /** Addresses of proxies in front of the server, whose X-Forwarded-For is believed. */
+  readonly trustedProxies?: readonly string[];
 }
 
 export interface Server {
@@ -90,6 +92,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     forceCloseConnections: "idle",
     return503OnClosing: false,
     bodyLimit: limits.messageBytes,
+    trustProxy: options.trustedProxies?.length ? [...options.trustedProxies] : false,
     frameworkErrors: (error, request, reply) => answerHttpError(error, request as FastifyRequest, reply as never),
   });
 
@@ -146,7 +149,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       acceptCompression: [compressionGzip],
       jsonOptions: jsonOptions(options.strictJson ?? false),
       shutdownSignal: stopping.signal,
-      contextValues: (request) => createContextValues().set(receivedId, request.id),
+      contextValues: (request) => createContextValues().set(receivedId, request.id).set(receivedFrom, request.ip),
     });
   });
   await app.ready();

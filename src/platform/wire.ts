@@ -7,6 +7,7 @@ import {
   BadRequestSchema,
   ErrorInfoSchema,
   PreconditionFailureSchema,
+  QuotaFailureSchema,
   ResourceInfoSchema,
   RetryInfoSchema,
   file_google_rpc_error_details,
@@ -98,7 +99,7 @@ function clipValues(metadata: Readonly<Record<string, string>> = {}): Record<str
 }
 
 function detailsOf({ reason, details }: AppError) {
-  const { metadata, fields, preconditions, resource, retryAfterMs } = details;
+  const { metadata, fields, preconditions, resource, quota, retryAfterMs } = details;
   return [
     { desc: ErrorInfoSchema, value: { reason, domain: ERROR_DOMAIN, metadata: clipValues(metadata) } },
     ...(fields?.length ? [{ desc: BadRequestSchema, value: { fieldViolations: clipped(fields) } }] : []),
@@ -108,6 +109,7 @@ function detailsOf({ reason, details }: AppError) {
     ...(resource
       ? [{ desc: ResourceInfoSchema, value: { resourceType: resource.type, resourceName: clip(resource.name) } }]
       : []),
+    ...(quota ? [{ desc: QuotaFailureSchema, value: { violations: [quota] } }] : []),
     ...(retryAfterMs === undefined
       ? []
       : [{ desc: RetryInfoSchema, value: { retryDelay: durationFromMs(retryAfterMs) } }]),
@@ -154,6 +156,7 @@ function fromErrorInfo(error: ConnectError, info: MessageShape<typeof ErrorInfoS
   const fields = error.findDetails(BadRequestSchema)[0]?.fieldViolations;
   const preconditions = error.findDetails(PreconditionFailureSchema)[0]?.violations;
   const resource = error.findDetails(ResourceInfoSchema)[0];
+  const quota = error.findDetails(QuotaFailureSchema)[0]?.violations[0];
   const retryDelay = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
   const details: ErrorDetails = {
     ...(Object.keys(info.metadata).length > 0 && { metadata: info.metadata }),
@@ -164,11 +167,23 @@ function fromErrorInfo(error: ConnectError, info: MessageShape<typeof ErrorInfoS
       preconditions: preconditions.map(({ type, subject, description }) => ({ type, subject, description })),
     }),
     ...(resource && { resource: { type: resource.resourceType, name: resource.resourceName } }),
+    ...(quota && { quota: { subject: quota.subject, description: quota.description } }),
     ...(retryDelay && { retryAfterMs: durationMs(retryDelay) }),
     cause: error,
     raw: error,
   };
   return new AppError(kindOf(error.code), info.reason, error.rawMessage, details);
+}
+
+/** What is worth telling of JSON that cannot be read, and quotes none of its values. */
+const READABLE_WHY = /^(?:key ".*" is unknown|duplicate object key ".*"|expected [\w ()]+|maximum recursion depth .*)/;
+
+/** What connect-es says of JSON that it cannot read, without the values that it quotes: one may be a password. */
+function withoutValues(message: string): string {
+  const [, what, why = ""] = /^(cannot decode .+? from JSON)(?::? (.*))?$/s.exec(message) ?? [];
+  if (what === undefined) return message;
+  const told = READABLE_WHY.exec(why)?.[0];
+  return told === undefined ? what : `${what}: ${told}`;
 }
 
 function fromBareCode(error: ConnectError): AppError {
@@ -186,7 +201,7 @@ function fromBareCode(error: ConnectError): AppError {
     case Code.Unimplemented:
       return errors.UNSUPPORTED_METHOD({ message, cause: error });
     case Code.InvalidArgument:
-      return errors.MALFORMED_MESSAGE({ message, cause: error });
+      return errors.MALFORMED_MESSAGE({ message: clip(withoutValues(error.rawMessage)), cause: error });
     default:
       return errors.INTERNAL({ cause: error });
   }

@@ -1,5 +1,7 @@
+import { GatewayService } from "#gen/commerce/gateway/v1/gateway_pb.ts";
 import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
+import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import type { Registry } from "../platform/role.ts";
 
@@ -7,13 +9,13 @@ import type { Registry } from "../platform/role.ts";
 export const registry = {
   gateway: {
     port: 8080,
-    services: [],
-    database: false,
+    services: [GatewayService],
+    database: true,
     edge: true,
     alias: "APIGATEWAY",
     load: () => import("./gateway/index.ts"),
   },
-  user: { port: 8081, services: [UserService], database: true, load: () => import("./user/index.ts") },
+  user: { port: 8081, services: [UserService, AuthService], database: true, load: () => import("./user/index.ts") },
   product: { port: 8082, services: [ProductService], database: true, load: () => import("./product/index.ts") },
   order: { port: 8083, services: [OrderService], database: true, load: () => import("./order/index.ts") },
 } satisfies Registry;

@@ -147,7 +147,7 @@ export async function down(db: Kysely<unknown>): Promise<void> {
     plant: {
       [user]: replacing(
         "  USER_ERROR_REASON_EMAIL_TAKEN = 1;\n",
-        "  USER_ERROR_REASON_EMAIL_TAKEN = 1;\n  // not_found: nobody is there.\n  USER_ERROR_REASON_NOBODY = 2;\n",
+        "  USER_ERROR_REASON_EMAIL_TAKEN = 1;\n  // not_found: nobody is there.\n  USER_ERROR_REASON_NOBODY = 99;\n",
       ),
     },
     says: ["NOBODY: missing in src/roles/user/errors.ts, not_found in the ErrorReason of user"],

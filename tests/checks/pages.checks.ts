@@ -86,8 +86,8 @@ findsFaults([
   {
     what: "a snippet of the README that calls a method of old",
     check: "docs",
-    plant: { "README.md": replacing("UserService/CreateUser ", "UserService/MakeUser ") },
-    says: ["README.md:", "calls commerce.user.v1.UserService/MakeUser, which no proto file has; correct the page"],
+    plant: { "README.md": replacing("OrderService/GetOrder ", "OrderService/FindOrder ") },
+    says: ["README.md:", "calls commerce.order.v1.OrderService/FindOrder, which no proto file has; correct the page"],
   },
   {
     what: "a snippet that calls a service of old",
@@ -113,7 +113,7 @@ findsFaults([
 
 test("a README that says what no longer works is found by the test that runs it", async () => {
   await using copy = await copyRepository();
-  const stale = { "README.md": replacing('"displayName": "Ada"', '"name": "Ada"') };
+  const stale = { "README.md": replacing('"title": "Mug"', '"name": "Mug"') };
   await using _planted = await copy.plant(stale);
   const { code, stdout, stderr } = await copy.run("vitest", "run", "tests/journeys/readme.test.ts", "-t", "paste");
   expect(code).toBe(1);

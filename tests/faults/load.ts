@@ -9,6 +9,7 @@ import { OrderState } from "#gen/commerce/order/v1/order_pb.ts";
 import { ErrorInfoSchema, RetryInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import type { Status } from "#gen/google/rpc/status_pb.ts";
 import { Sessions } from "../../src/platform/clients/sessions.ts";
+import { as } from "../support/accounts.ts";
 import { until } from "../support/conditions.ts";
 import type { Clients } from "../support/protocols.ts";
 import { clientsOf } from "../support/protocols.ts";
@@ -102,7 +103,12 @@ export function startLoad(url: string, { userId, productId }: Goods): Load {
   const acknowledged = new Map<string, string>();
   const replayed: string[] = [];
   const violations: string[] = [];
-  const http = () => ({ baseUrl: url, httpVersion: "2" as const, sessionManager: new Sessions(url) });
+  const http = () => ({
+    baseUrl: url,
+    httpVersion: "2" as const,
+    sessionManager: new Sessions(url),
+    interceptors: [as(url)],
+  });
   const grpc = clientsOf(createGrpcTransport(http()));
   const json = clientsOf(createConnectTransport({ ...http(), useBinaryFormat: false }));
   const web = clientsOf(createGrpcWebTransport(http()));

@@ -11,6 +11,7 @@ import { processesIn } from "../support/orphans.ts";
 import { startOwnPostgres } from "../support/own-postgres.ts";
 import type { LaunchedProcess } from "../support/process.ts";
 import { launchProcess, startProcess } from "../support/process.ts";
+import { sampleAdmin } from "../support/accounts.ts";
 import { clientsOf, protocols } from "../support/protocols.ts";
 import { printTable, rounds } from "./report.ts";
 
@@ -150,7 +151,7 @@ async function startsAgain(folder: Folder): Promise<string> {
   const begunAt = performance.now();
   await using shop = await startProcess({ DATA_DIR: folder.data, PORT: "0" }, folder.path);
   const ms = since(begunAt);
-  const { products } = clientsOf(protocols.gRPC(`http://127.0.0.1:${String(shop.ports["gateway"])}`));
+  const { products } = clientsOf(protocols.gRPC(`http://127.0.0.1:${String(shop.ports["gateway"])}`, sampleAdmin));
   expect((await products.queryProducts({})).products.length).toBeGreaterThan(0);
   shop.kill("SIGTERM");
   expect(await shop.exited).toBe(0);

@@ -1,3 +1,4 @@
+import { tokenOf } from "../support/accounts.ts";
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { DescMethod } from "@bufbuild/protobuf";
@@ -61,10 +62,11 @@ describe.each(topologies)("buf curl in %s", (topology) => {
     await folder[Symbol.asyncDispose]();
   });
 
-  function curl(way: Way, method: string, messages: readonly object[], ...args: string[]): Promise<Ended> {
+  async function curl(way: Way, method: string, messages: readonly object[], ...args: string[]): Promise<Ended> {
     const version = way.http === "2" ? ["--http2-prior-knowledge"] : ["--schema", schema];
     const input = messages.map((message) => JSON.stringify(message)).join("\n");
-    const flags = ["--protocol", way.protocol, ...version, ...args, "-d", "@-"];
+    const token = `authorization: Bearer ${await tokenOf(shop.url)}`;
+    const flags = ["--protocol", way.protocol, ...version, "-H", token, ...args, "-d", "@-"];
     return run("buf", ["curl", ...flags, `${shop.url}/commerce.${method}`], { input });
   }
 
@@ -114,9 +116,9 @@ describe.each(topologies)("buf curl in %s", (topology) => {
       const chunks = await answers<{ products: Product[] }>(way, "product.v1.ProductService/ListProducts", {});
       expect(chunks.flatMap(({ products }) => products)).toContainEqual(added.product);
 
-      const good = { userId: user.id, items, idempotencyKey: "good" };
-      const bad = { userId: user.id, items: [{ sku: "NO-SUCH", quantity: 1 }], idempotencyKey: "bad" };
-      const other = { userId: user.id, items, idempotencyKey: "other" };
+      const good = { userId: user.id, items, idempotencyKey: `good-${sku}` };
+      const bad = { userId: user.id, items: [{ sku: "NO-SUCH", quantity: 1 }], idempotencyKey: `bad-${sku}` };
+      const other = { userId: user.id, items, idempotencyKey: `other-${sku}` };
       const results = way.http === "2" ? await streamed([good, bad, other]) : await batched([good, bad, other]);
       expect(results.map(({ order: made }) => made?.state)).toEqual([
         "ORDER_STATE_PENDING",

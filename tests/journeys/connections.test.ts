@@ -3,6 +3,7 @@ import { createClient } from "@connectrpc/connect";
 import { Http2SessionManager, createGrpcTransport } from "@connectrpc/connect-node";
 import { describe, expect, test } from "vitest";
 import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { as, tokenOf } from "../support/accounts.ts";
 import { until } from "../support/conditions.ts";
 import { startInstallation, topologies } from "../support/installation.ts";
 import type { Clients } from "../support/protocols.ts";
@@ -28,6 +29,7 @@ describe.each(topologies)("a client that leaves without a word, in %s", (topolog
       [constants.HTTP2_HEADER_METHOD]: "POST",
       [constants.HTTP2_HEADER_PATH]: "/commerce.order.v1.OrderService/WatchOrder",
       "content-type": "application/connect+json",
+      authorization: `Bearer ${await tokenOf(shop.url)}`,
     });
     stream.on("error", () => undefined);
     stream.end(enveloped(Buffer.from(JSON.stringify({ id }))));
@@ -49,7 +51,10 @@ test("more watches than one connection may carry all see their order", async () 
   const leave = new AbortController();
   const first = Array.from({ length: 2 }, () => {
     const sessionManager = new Http2SessionManager(shop.url);
-    const orders = createClient(OrderService, createGrpcTransport({ baseUrl: shop.url, sessionManager }));
+    const orders = createClient(
+      OrderService,
+      createGrpcTransport({ baseUrl: shop.url, sessionManager, interceptors: [as(shop.url)] }),
+    );
     return Array.from({ length: 80 }, () =>
       orders.watchOrder({ id }, { signal: leave.signal })[Symbol.asyncIterator]().next(),
     );
@@ -72,7 +77,9 @@ test("clients that send what cannot be read do not make a role count as down", a
   expect(seen.value?.event?.position).toBe(1n);
 });
 
-test("a role that dies is UNAVAILABLE, never a failure of ours, and serves again when it is back", async () => {
+test("a role that dies is UNAVAILABLE, never a failure of ours, and serves again when it is back", {
+  timeout: 60_000,
+}, async () => {
   await using shop = await startInstallation("a process per role");
   const clients = clientsOf(protocols.gRPC(shop.url));
   const id = await pendingOrder(clients);

@@ -4,9 +4,11 @@ import { realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import type { User } from "#gen/commerce/user/v1/user_pb.ts";
+import { UserRole } from "#gen/commerce/user/v1/user_pb.ts";
 import { registry } from "../../src/roles/registry.ts";
 import type { RunOptions } from "../support/commands.ts";
 import { outputOf, run, runNode } from "../support/commands.ts";
+import { sampleAdmin } from "../support/accounts.ts";
 import { until } from "../support/conditions.ts";
 import type { Folder } from "../support/folders.ts";
 import { makeFolder } from "../support/folders.ts";
@@ -40,7 +42,7 @@ describe("a shop of one's own", () => {
   }
 
   function clients(): Clients {
-    return clientsOf(protocols.gRPC(`http://localhost:${String(shop.ports["gateway"])}`));
+    return clientsOf(protocols.gRPC(`http://localhost:${String(shop.ports["gateway"])}`, sampleAdmin));
   }
 
   async function titles(): Promise<string[]> {
@@ -62,7 +64,7 @@ describe("a shop of one's own", () => {
     expect(health).toBe(`${url}/readyz`);
     expect(await (await fetch(health)).json()).toMatchObject({ status: "ready" });
     expect(existsSync(join(dataPath(), "PG_VERSION"))).toBe(true);
-    expect(shop.output()).toContain("Nobody logs in yet");
+    expect(shop.output()).toContain(`admin@example.com and shopper@example.com, password ${sampleAdmin.password}`);
   });
 
   function dataPath(): string {
@@ -77,9 +79,49 @@ describe("a shop of one's own", () => {
     }
     expect(answers).toMatchObject([
       { products: [{ title: expect.stringMatching(/mug/i) as string }] },
-      { user: { email: "ada@example.com", displayName: "Ada" } },
+      { user: { email: "shopper@example.com" }, accessToken: expect.any(String) as string },
       { products: (await titles()).map(() => ({ state: "PRODUCT_STATE_ACTIVE" })) },
     ]);
+  });
+
+  test("gives an access token on the line, to its admin and to its shopper", async () => {
+    const url = `http://localhost:${String(shop.ports["gateway"])}`;
+    for (const [account, roles] of [
+      ["admin", [UserRole.ADMIN]],
+      ["shopper", []],
+    ] as const) {
+      const token = outputOf(await runNode("src/commands/token.ts", [account, "--url", url]));
+      expect(token).toMatch(/^[\w-]+\.[\w-]+\.[\w-]+\n$/);
+      const headers = { authorization: `Bearer ${token.trim()}` };
+      const { user } = await clientsOf(protocols.gRPC(url, "nobody")).users.getProfile({}, { headers });
+      expect(user).toMatchObject({ email: `${account}@example.com`, roles });
+    }
+    const byPassword = await runNode("src/commands/token.ts", ["shopper@example.com", "--url", url], {
+      input: "connect-commerce\n",
+    });
+    expect(outputOf(byPassword)).toMatch(/^\S+\n$/);
+    const wrong = await runNode("src/commands/token.ts", ["shopper@example.com", "--url", url], { input: "wrong\n" });
+    expect(wrong).toEqual({ code: 1, stdout: "", stderr: "Email and password do not belong together.\n" });
+    const nowhere = await runNode("src/commands/token.ts", ["admin", "--url", "http://127.0.0.1:1"]);
+    expect(nowhere).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("no shop") as string });
+  });
+
+  test("makes an admin of an account, in its database", async () => {
+    const account = { email: "Grace@example.com", password: "another password" };
+    const url = `http://localhost:${String(shop.ports["gateway"])}`;
+    await clients().users.createUser(account);
+    const grant = (...args: string[]) =>
+      runNode("src/commands/grant.ts", args, { env: { DATA_DIR: folder.data }, cwd: folder.path });
+    expect(outputOf(await grant("grace@example.com", "support"))).toBe("grace@example.com is now support.\n");
+    expect(outputOf(await grant("grace@example.com", "admin"))).toBe("grace@example.com is now admin and support.\n");
+    const { permissions } = await clientsOf(protocols.gRPC(url, account)).users.getProfile({});
+    expect(permissions).toContain("user.grant");
+    expect(await grant("nobody@example.com", "admin")).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: "There is no account nobody@example.com; CreateUser makes one.\n",
+    });
+    expect(await grant("grace@example.com", "king")).toMatchObject({ code: 1, stdout: "" });
   });
 
   test("prints a way to more goods that works when it is pasted", async () => {

@@ -2,12 +2,12 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { System } from "../../src/platform/boot.ts";
 import { boot } from "../../src/platform/boot.ts";
+import { anonymous } from "../../src/platform/call.ts";
 import { parseConfig } from "../../src/platform/config.ts";
 import type { RawRequest } from "../../src/platform/raw-routes.ts";
 import { targetOf } from "../../src/platform/raw-routes.ts";
 import type { Registry } from "../../src/platform/role.ts";
 import { defineRole } from "../../src/platform/role.ts";
-import gateway from "../../src/roles/gateway/index.ts";
 import { topologies } from "../support/installation.ts";
 
 /** What the handler saw, so that bytes and headers can be compared. */
@@ -53,6 +53,12 @@ const hooks = defineRole({
   }),
 });
 
+/** An edge that serves nothing but what roles route. */
+const gateway = defineRole({
+  config: {},
+  start: () => ({ services: [], identify: () => Promise.resolve({ subject: anonymous }) }),
+});
+
 const registry: Registry = {
   gateway: { port: 0, services: [], database: false, edge: true, load: () => Promise.resolve({ default: gateway }) },
   hooks: { port: 0, services: [], database: false, load: () => Promise.resolve({ default: hooks }) },
@@ -62,7 +68,11 @@ function start(roles: readonly string[], env: Record<string, string> = {}): Prom
   const known = Object.fromEntries(
     Object.entries(registry).map(([role, entry]) => [role, { edge: false, ...entry, config: {} }]),
   );
-  const environment = { TOKEN_SECRET: "a secret of the tests, at least 32 characters", ...env };
+  const environment = {
+    TOKEN_SECRET: "a secret of the tests, at least 32 characters",
+    LISTEN_HOST: "127.0.0.1",
+    ...env,
+  };
   const config = parseConfig(environment, known, roles);
   return boot({ registry, config, definitions: { gateway, hooks }, log: pino({ level: "silent" }) });
 }

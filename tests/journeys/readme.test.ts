@@ -8,6 +8,7 @@ import { expect, test } from "vitest";
 import { snippetsOf } from "../../scripts/docs/snippets.ts";
 import { startEmbeddedPostgres } from "../../src/platform/embedded-postgres.ts";
 import { registry } from "../../src/roles/registry.ts";
+import { createAccount } from "../support/accounts.ts";
 import { until } from "../support/conditions.ts";
 import { makeFolder } from "../support/folders.ts";
 import { startInstallation } from "../support/installation.ts";
@@ -23,6 +24,10 @@ const ofRunning = snippets.filter((snippet) => !startsRoles(snippet));
 
 test("what the README says to paste works, in the order in which it says so", { timeout: 120_000 }, async () => {
   await using shop = await startInstallation("one process");
+  const password = "connect-commerce";
+  const userdb = shop.databases["user"]?.url ?? "";
+  await createAccount(shop.url, { email: "admin@example.com", password }, userdb, ["admin"]);
+  await createAccount(shop.url, { email: "shopper@example.com", password }, userdb);
   const port = new URL(shop.url).port;
   const here = (code: string) => code.replaceAll("localhost:8080", `localhost:${port}`);
   const shell = ofRunning.filter(({ language }) => language === "sh").map(({ code }) => here(code));

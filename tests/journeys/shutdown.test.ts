@@ -151,7 +151,8 @@ async function lockOrder(shop: Installation, id: string) {
 }
 
 test("a server whose log nobody reads any more still stops", async () => {
-  const env = { ...process.env, ROLE: "gateway", PORT: "0", TOKEN_SECRET: "x".repeat(32), LOG_FORMAT: "json" };
+  const role = { ROLE: "gateway", TOKEN_SECRET: "x".repeat(32), GATEWAY_DATABASE_URL: "postgres://127.0.0.1:9/none" };
+  const env = { ...process.env, ...role, PORT: "0", LOG_FORMAT: "json" };
   const child = spawn(process.execPath, ["src/main.ts"], { env, stdio: ["ignore", "pipe", "ignore"] });
   const ended = once(child, "close");
   await once(child.stdout, "data");

@@ -7,6 +7,7 @@ import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
+import { tokenOf } from "../support/accounts.ts";
 import { until } from "../support/conditions.ts";
 import type { Installation } from "../support/installation.ts";
 import { startInstallation } from "../support/installation.ts";
@@ -47,6 +48,8 @@ let shop: Installation;
 let witness: ChildProcess;
 let productId = "";
 let orderId = "";
+/** The attacker is logged in: refused at the door it would show nothing. */
+let authorization = "";
 const rows: Row[] = [];
 const opened: Raw[] = [];
 
@@ -137,6 +140,7 @@ function rpcFields(path: string, type: string): Buffer {
     ":authority": "shop",
     ":path": path,
     "content-type": type,
+    authorization,
     te: "trailers",
   });
 }
@@ -154,6 +158,7 @@ function callFrames(stream: number, path: string, type: string, body: Uint8Array
 
 beforeAll(async () => {
   shop = await startInstallation("a process per role");
+  authorization = `Bearer ${await tokenOf(shop.url)}`;
   const { users, products, orders } = clientsOf(protocols.gRPC(shop.url));
   const { user } = await users.createUser({ email: "ada@example.com" });
   const { product } = await products.addProduct({
@@ -393,6 +398,7 @@ describe("floods over HTTP/2", () => {
             [constants.HTTP2_HEADER_METHOD]: "POST",
             [constants.HTTP2_HEADER_PATH]: watchOrder,
             "content-type": "application/connect+json",
+            authorization,
           });
           stream.on("error", (error) => errors.push(error.message));
           stream.once("data", () => (answered += 1));

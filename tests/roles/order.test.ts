@@ -151,7 +151,6 @@ describe("CreateOrder", () => {
         draft({ items: [item("MU\u0000G")] }),
         draft({ idempotencyKey: "x".repeat(256) }),
         draft({ idempotencyKey: "ä" }),
-        draft({ userId: "" }),
         draft({ expectedTotal: { currencyCode: "XYZ", amountMinor: 1n } }),
       ].map((request) => refusal(orders.createOrder(request))),
     );
@@ -170,9 +169,11 @@ describe("CreateOrder", () => {
       ["invalid_argument", "INVALID_REQUEST", ["items[0].sku"]],
       ["invalid_argument", "INVALID_REQUEST", ["idempotency_key"]],
       ["invalid_argument", "INVALID_REQUEST", ["idempotency_key"]],
-      ["invalid_argument", "INVALID_REQUEST", ["user_id"]],
       ["invalid_argument", "INVALID_REQUEST", ["expected_total.currency_code"]],
     ]);
+    const machine = { kind: "machine", id: randomUUID(), permissions: ["order.write"] } as const;
+    const ofNobody = role.client(OrderService, { subject: machine }).createOrder(draft({ userId: "" }));
+    expect((await refusal(ofNobody)).details.fields?.map(({ field }) => field)).toEqual(["user_id"]);
     expect(refused[0]?.details.preconditions?.map(({ subject }) => subject)).toEqual(["NONE", "TEA"]);
     expect(await count()).toBe(before);
   });
@@ -208,9 +209,10 @@ describe("CreateOrder", () => {
     const other = randomUUID();
     catalogue.users.set(other, UserState.ACTIVE);
     const idempotencyKey = randomUUID();
+    const as = (id: string) => role.client(OrderService, { subject: { kind: "user", id, permissions: [] } });
     const [mine, theirs] = await Promise.all([
-      orders.createOrder(draft({ idempotencyKey })),
-      orders.createOrder(draft({ userId: other, idempotencyKey })),
+      as(userId).createOrder(draft({ userId: "", idempotencyKey })),
+      as(other).createOrder(draft({ userId: "", idempotencyKey })),
     ]);
     expect(mine.order?.id).not.toBe(theirs.order?.id);
   });

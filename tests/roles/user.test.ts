@@ -2,6 +2,8 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { User } from "#gen/commerce/user/v1/user_pb.ts";
 import { UserErrorReason, UserService, UserState } from "#gen/commerce/user/v1/user_pb.ts";
+import type { Subject } from "../../src/platform/call.ts";
+import { anonymous } from "../../src/platform/call.ts";
 import { newId } from "../../src/platform/id.ts";
 import { userErrors } from "../../src/roles/user/errors.ts";
 import userRole from "../../src/roles/user/index.ts";
@@ -11,7 +13,9 @@ import { present, refusal, replayNote, settled, startTestRole } from "../support
 
 let role: TestRole;
 let users: ReturnType<typeof clientOf>;
-const clientOf = (of: Pick<TestRole, "client">, caller?: TestCaller) => of.client(UserService, caller);
+const admin: Subject = { kind: "user", id: newId(), permissions: ["user.read", "user.write"] };
+const clientOf = (of: Pick<TestRole, "client">, caller: TestCaller = { subject: admin }) =>
+  of.client(UserService, caller);
 
 beforeAll(async () => {
   role = await startTestRole("user", userRole);
@@ -272,14 +276,16 @@ test("of 10 DeactivateUser and ReactivateUser at once each answers a state that 
   }
 });
 
-test("the keys of changes are the named user's: equal keys for two users do not meet", async () => {
+test("the keys of changes are the caller's: equal keys of two users do not meet", async () => {
   const [a, b] = [await createUser(), await createUser()];
+  const as = ({ id }: User) => clientOf(role, { subject: { kind: "user", id, permissions: [] } });
   const note = replayNote();
-  await users.updateUser({ id: a.id, displayName: "A", idempotencyKey: "same" });
-  expect((await users.updateUser({ id: b.id, displayName: "B", idempotencyKey: "same" })).user?.displayName).toBe("B");
-  const again = await users.updateUser({ id: a.id, displayName: "A", idempotencyKey: "same" }, note.options);
+  await as(a).updateUser({ id: a.id, displayName: "A", idempotencyKey: "same" });
+  const other = await as(b).updateUser({ id: b.id, displayName: "B", idempotencyKey: "same" });
+  expect(other.user?.displayName).toBe("B");
+  const again = await as(a).updateUser({ id: a.id, displayName: "A", idempotencyKey: "same" }, note.options);
   expect([again.user?.version, note.replayed]).toEqual([2, "true"]);
-  const reused = await refusal(users.updateUser({ id: a.id, displayName: "Z", idempotencyKey: "same" }));
+  const reused = await refusal(as(a).updateUser({ id: a.id, displayName: "Z", idempotencyKey: "same" }));
   expect(reused.reason).toBe("IDEMPOTENCY_KEY_REUSED");
 
   for (const change of [users.deactivateUser, users.reactivateUser]) {
@@ -288,4 +294,87 @@ test("the keys of changes are the named user's: equal keys for two users do not 
     expect(await change({ id: a.id, idempotencyKey: "state" }, replay.options)).toEqual(first);
     expect(replay.replayed).toBe("true");
   }
+});
+
+test("anybody may create a user; nobody may read or change one without a token", async () => {
+  const nobody = clientOf(role, { subject: anonymous });
+  const { user } = await nobody.createUser({ email: someEmail() });
+  const id = present(user).id;
+  const { reasons } = await settled<unknown>([
+    nobody.getUser({ id }),
+    nobody.listUsers({}),
+    nobody.updateUser({ id, displayName: "x" }),
+    nobody.deactivateUser({ id }),
+    nobody.getProfile({}),
+    nobody.addAddress({ address: home }),
+  ]);
+  expect(reasons).toEqual(Array.from({ length: 6 }, () => "TOKEN_MISSING"));
+});
+
+const home = {
+  name: "Ada",
+  lines: ["Main Street 1", "Backyard"],
+  city: "Berlin",
+  region: "",
+  postalCode: "10115",
+  countryCode: "DE",
+  phone: "",
+};
+
+async function someShopper() {
+  const user = await createUser();
+  return { user, client: clientOf(role, { subject: { kind: "user", id: user.id, permissions: [] } }) };
+}
+
+test("UpdateProfile changes the caller as UpdateUser would; GetProfile reads it", async () => {
+  const { user, client } = await someShopper();
+  const request = { displayName: "Ada", expectedVersion: 1, idempotencyKey: "profile" };
+  const [first, note] = [await client.updateProfile(request), replayNote()];
+  expect(first.user).toMatchObject({ id: user.id, email: user.email, displayName: "Ada", version: 2 });
+  expect(await client.updateProfile(request, note.options)).toEqual(first);
+  expect(note.replayed).toBe("true");
+  expect(await client.getProfile({})).toMatchObject({ user: present(first.user), permissions: [], addresses: [] });
+  expect((await refusal(client.updateProfile({ displayName: "B", expectedVersion: 1 }))).reason).toBe(
+    "VERSION_MISMATCH",
+  );
+  const { email } = await createUser();
+  expect((await refusal(client.updateProfile({ email }))).reason).toBe("EMAIL_TAKEN");
+});
+
+test("an address book holds what its owner enters, and nobody else reads or changes it", async () => {
+  const [{ client }, { client: stranger }] = [await someShopper(), await someShopper()];
+  const note = replayNote();
+  const first = await client.addAddress({ address: home, idempotencyKey: "home" });
+  expect(await client.addAddress({ address: home, idempotencyKey: "home" }, note.options)).toEqual(first);
+  expect(note.replayed).toBe("true");
+  const entry = present(first.entry);
+  const second = present((await client.addAddress({ address: { ...home, city: "Bonn" } })).entry);
+  expect((await client.getProfile({})).addresses).toEqual([entry, second]);
+  expect(entry.address).toMatchObject(home);
+
+  const moved = await client.updateAddress({ id: entry.id.toUpperCase(), address: { ...home, phone: "1" } });
+  expect(moved.entry).toMatchObject({ id: entry.id, address: { ...home, phone: "1" } });
+  const foreign = await refusal(stranger.updateAddress({ id: entry.id, address: home }));
+  const absent = await refusal(stranger.updateAddress({ id: newId(), address: home }));
+  expect(foreign).toMatchObject({ kind: "permission_denied", reason: "ACCESS_DENIED" });
+  expect([absent.reason, absent.message, absent.details]).toEqual([foreign.reason, foreign.message, foreign.details]);
+  await stranger.removeAddress({ id: entry.id });
+  expect((await client.getProfile({})).addresses.map(({ id }) => id)).toEqual([entry.id, second.id]);
+
+  await client.removeAddress({ id: entry.id });
+  await client.removeAddress({ id: entry.id });
+  expect((await client.getProfile({})).addresses).toEqual([second]);
+  const faulty = await refusal(client.addAddress({ address: { ...home, countryCode: "de", lines: [] } }));
+  expect(faulty.details.fields?.map(({ field }) => field)).toEqual(["address.lines", "address.country_code"]);
+  expect((await refusal(client.addAddress({}))).details.fields?.map(({ field }) => field)).toEqual(["address"]);
+});
+
+test("of 60 AddAddress at once 50 find room", async () => {
+  const { client } = await someShopper();
+  const { answers, reasons } = await settled(Array.from({ length: 60 }, () => client.addAddress({ address: home })));
+  expect(answers).toHaveLength(50);
+  expect(new Set(reasons)).toEqual(new Set(["ADDRESS_BOOK_FULL"]));
+  expect((await client.getProfile({})).addresses).toHaveLength(50);
+  await client.removeAddress({ id: present(answers[0]?.entry).id });
+  await client.addAddress({ address: home });
 });

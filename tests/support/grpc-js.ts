@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import type { CallOptions, ServiceError } from "@grpc/grpc-js";
-import { Client, Metadata, credentials } from "@grpc/grpc-js";
+import type { CallOptions, Interceptor, ServiceError } from "@grpc/grpc-js";
+import { Client, InterceptingCall, Metadata, credentials } from "@grpc/grpc-js";
 import type { AnyDefinition, MethodDefinition, ServiceDefinition } from "@grpc/proto-loader";
 import { loadSync } from "@grpc/proto-loader";
 import { fromBinary } from "@bufbuild/protobuf";
@@ -9,6 +9,7 @@ import type { ErrorInfo } from "#gen/google/rpc/error_details_pb.ts";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import type { Status } from "#gen/google/rpc/status_pb.ts";
 import { StatusSchema } from "#gen/google/rpc/status_pb.ts";
+import { tokenOf } from "./accounts.ts";
 import { top } from "./commands.ts";
 
 type Method = MethodDefinition<object, object>;
@@ -24,6 +25,23 @@ const definitions = loadSync(
   { includeDirs: [proto, join(proto, "third_party")], longs: String, enums: String },
 );
 
+/** Sends the admin's token with each call. */
+function asAdmin(url: string): Interceptor {
+  return (options, nextCall) =>
+    new InterceptingCall(nextCall(options), {
+      start(metadata, listener, proceed) {
+        void sendWithToken(url, metadata, () => {
+          proceed(metadata, listener);
+        });
+      },
+    });
+}
+
+async function sendWithToken(url: string, metadata: Metadata, send: () => void): Promise<void> {
+  metadata.set("authorization", `Bearer ${await tokenOf(url)}`);
+  send();
+}
+
 export interface CallSettings {
   readonly metadata?: Metadata;
   readonly options?: CallOptions;
@@ -36,7 +54,7 @@ export class GrpcService {
 
   /** @param url of the gateway */
   constructor(url: string, name: string) {
-    this.#client = new Client(new URL(url).host, credentials.createInsecure());
+    this.#client = new Client(new URL(url).host, credentials.createInsecure(), { interceptors: [asAdmin(url)] });
     this.#service = serviceOf(name);
   }
 

@@ -1,4 +1,5 @@
 import { registry } from "../../src/roles/registry.ts";
+import { admin, createAccount } from "./accounts.ts";
 import { freePort } from "./ports.ts";
 import type { ServerProcess } from "./process.ts";
 import { startProcess } from "./process.ts";
@@ -8,7 +9,7 @@ import { createTestDatabase } from "./postgres.ts";
 export const topologies = ["one process", "a process per role"] as const;
 export type Topology = (typeof topologies)[number];
 
-/** A whole shop on databases of its own: real processes, real ports. */
+/** A whole shop on databases of its own, with an account `admin`: real processes, real ports. */
 export interface Installation extends AsyncDisposable {
   /** Of the gateway. */
   readonly url: string;
@@ -17,20 +18,27 @@ export interface Installation extends AsyncDisposable {
   readonly databases: Readonly<Record<string, TestDatabase>>;
   /** Starts the process of a role again, where it was. */
   start(role: string): Promise<void>;
+  /** Starts one more process of a role on a port of its own; in one process, of the whole shop. Answers its address. */
+  another(role: string): Promise<string>;
 }
 
-const secret = "a secret of the tests, at least 32 characters";
+/** TOKEN_SECRET of every installation here. */
+export const secret = "a secret of the tests, at least 32 characters";
+
+type Environment = Readonly<Record<string, string>>;
 
 /** The roles that have a database. */
 export const owners = Object.entries(registry).flatMap(([role, { database }]) => (database ? [role] : []));
 
+/** @param env beside what is needed; as a function, of each process by its role, `all` of the only one. */
 export async function startInstallation(
   topology: Topology,
-  env: Readonly<Record<string, string>> = {},
+  env: Environment | ((role: string) => Environment) = {},
   given?: Readonly<Record<string, TestDatabase>>,
 ): Promise<Installation> {
   const databases = given ?? (await createTestDatabases());
-  const base = { TOKEN_SECRET: secret, PORT: "0", ...env };
+  const envOf = typeof env === "function" ? env : () => env;
+  const base = { TOKEN_SECRET: secret, PORT: "0", LISTEN_HOST: "127.0.0.1", RATE_LIMITS: "off", ...envOf("all") };
   const urlsOfDatabases = Object.fromEntries(
     Object.entries(databases).map(([role, { url }]) => [`${role.toUpperCase()}_DATABASE_URL`, url]),
   );
@@ -49,21 +57,33 @@ export async function startInstallation(
     shared = { ...base, PORT: "", ...Object.fromEntries(addresses), ...urlsOfDatabases };
     await Promise.all(
       Object.keys(registry).map(async (role) => {
-        processes[role] = await startProcess({ ...shared, ROLE: role });
+        processes[role] = await startProcess({ ...shared, ...envOf(role), ROLE: role });
       }),
     );
   }
+  const more: ServerProcess[] = [];
+  const url = `http://127.0.0.1:${String(processes["gateway"]?.ports["gateway"])}`;
+  await createAccount(url, admin, databases["user"]?.url ?? "", ["admin"]);
   return {
-    url: `http://127.0.0.1:${String(processes["gateway"]?.ports["gateway"])}`,
+    url,
     processes,
     databases,
     async start(role) {
       const roles = topology === "one process" ? Object.keys(registry) : [role];
-      const started = await startProcess(topology === "one process" ? shared : { ...shared, ROLE: role });
+      const started = await startProcess(
+        topology === "one process" ? shared : { ...shared, ...envOf(role), ROLE: role },
+      );
       for (const name of roles) processes[name] = started;
     },
+    async another(role) {
+      const isAll = topology === "one process";
+      const own = isAll ? { ...shared, PORT: "0" } : { ...shared, ...envOf(role), PORT: "0", ROLE: role };
+      const started = await startProcess(own);
+      more.push(started);
+      return `http://127.0.0.1:${String(started.ports[isAll ? "gateway" : role])}`;
+    },
     async [Symbol.asyncDispose]() {
-      const running = new Set(Object.values(processes));
+      const running = new Set([...Object.values(processes), ...more]);
       await Promise.all([...running].map((server) => server[Symbol.asyncDispose]()));
       await Promise.all(Object.values(databases).map((database) => database.drop()));
     },

@@ -1,26 +1,48 @@
 import type { DescService } from "@bufbuild/protobuf";
-import type { Client, Transport } from "@connectrpc/connect";
+import type { Client, Interceptor, Transport } from "@connectrpc/connect";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
+import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
+import type { Account } from "./accounts.ts";
+import { admin, as } from "./accounts.ts";
 import { wireRegistry } from "../../src/platform/wire.ts";
 
 const jsonOptions = { registry: wireRegistry };
 
-/** Every way in which a client may speak, over the HTTP version that it would use. */
-export const protocols = {
-  "Connect JSON": (baseUrl: string) =>
-    createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: false, jsonOptions }),
-  "Connect JSON over HTTP/1.1": (baseUrl: string) =>
-    createConnectTransport({ baseUrl, httpVersion: "1.1", useBinaryFormat: false, useHttpGet: true, jsonOptions }),
-  "Connect binary": (baseUrl: string) => createConnectTransport({ baseUrl, httpVersion: "2", useBinaryFormat: true }),
-  gRPC: (baseUrl: string) => createGrpcTransport({ baseUrl }),
-  "gRPC-Web": (baseUrl: string) => createGrpcWebTransport({ baseUrl, httpVersion: "2" }),
-  "gRPC-Web over HTTP/1.1": (baseUrl: string) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }),
-} satisfies Record<string, (baseUrl: string) => Transport>;
+type MakeTransport = (baseUrl: string, interceptors: Interceptor[]) => Transport;
+
+const transports = {
+  "Connect JSON": (baseUrl, interceptors) =>
+    createConnectTransport({ baseUrl, interceptors, httpVersion: "2", useBinaryFormat: false, jsonOptions }),
+  "Connect JSON over HTTP/1.1": (baseUrl, interceptors) =>
+    createConnectTransport({
+      baseUrl,
+      interceptors,
+      httpVersion: "1.1",
+      useBinaryFormat: false,
+      useHttpGet: true,
+      jsonOptions,
+    }),
+  "Connect binary": (baseUrl, interceptors) =>
+    createConnectTransport({ baseUrl, interceptors, httpVersion: "2", useBinaryFormat: true }),
+  gRPC: (baseUrl, interceptors) => createGrpcTransport({ baseUrl, interceptors }),
+  "gRPC-Web": (baseUrl, interceptors) => createGrpcWebTransport({ baseUrl, interceptors, httpVersion: "2" }),
+  "gRPC-Web over HTTP/1.1": (baseUrl, interceptors) =>
+    createGrpcWebTransport({ baseUrl, interceptors, httpVersion: "1.1" }),
+} satisfies Record<string, MakeTransport>;
+
+/** Every way in which a client may speak, over the HTTP version that it would use; as the admin unless said otherwise. */
+export const protocols = Object.fromEntries(
+  Object.entries<MakeTransport>(transports).map(([name, make]) => [
+    name,
+    (baseUrl: string, account: Account | "nobody" = admin) =>
+      make(baseUrl, account === "nobody" ? [] : [as(baseUrl, account)]),
+  ]),
+) as Record<keyof typeof transports, (baseUrl: string, account?: Account | "nobody") => Transport>;
 
 export type Protocol = keyof typeof protocols;
 
@@ -33,11 +55,17 @@ export interface Clients {
   readonly users: Client<typeof UserService>;
   readonly products: Client<typeof ProductService>;
   readonly orders: Client<typeof OrderService>;
+  readonly auth: Client<typeof AuthService>;
 }
 
 export function clientsOf(transport: Transport): Clients {
   const client = <S extends DescService>(service: S) => createClient(service, transport);
-  return { users: client(UserService), products: client(ProductService), orders: client(OrderService) };
+  return {
+    users: client(UserService),
+    products: client(ProductService),
+    orders: client(OrderService),
+    auth: client(AuthService),
+  };
 }
 
 /** The code and the reason with which a call fails. @throws Error where it does not fail, or without one ErrorInfo. */

@@ -4,7 +4,6 @@ import { createClient, createContextValues } from "@connectrpc/connect";
 import type { Kysely, KyselyPlugin } from "kysely";
 import { pino } from "pino";
 import type { AnyHandler, Handlers, ServedService, Subject } from "../../src/platform/call.ts";
-import { anonymous } from "../../src/platform/call.ts";
 import { roleOf } from "../../src/platform/clients/clients.ts";
 import { localTransport } from "../../src/platform/clients/local.ts";
 import { servedCall } from "../../src/platform/clients/serving.ts";
@@ -18,7 +17,11 @@ import { listen } from "../../src/platform/notifications.ts";
 import { createPageTokens } from "../../src/platform/page.ts";
 import { createPipeline } from "../../src/platform/pipeline.ts";
 import type { RoleContext, RoleDefinition, RunningRole } from "../../src/platform/role.ts";
+import { deriveKey } from "../../src/platform/secret.ts";
+import { permissionsOf } from "../../src/roles/user/permission.ts";
 import { createTestDatabase } from "./postgres.ts";
+
+const secret = "a secret of the tests, at least 32 characters";
 
 export interface TestRoleOptions {
   /** Values of the role's own configuration keys. */
@@ -26,9 +29,18 @@ export interface TestRoleOptions {
   /** The roles that it calls, see {@link peer}. */
   readonly peers?: readonly ServedService[];
   readonly clock?: TestClock;
+  /** Whether the role passes on the calls of outsiders, as the registry says. */
+  readonly edge?: boolean;
 }
 
-/** Who calls; an outsider through the gateway where nothing is said. */
+/** Who the tests are unless they say otherwise. */
+export const adminSubject: Subject = {
+  kind: "user",
+  id: "0199d2f0-0000-7000-8000-0000000000ad",
+  permissions: permissionsOf(["admin"]),
+};
+
+/** Who calls; an admin through the gateway where nothing is said. */
 export interface TestCaller {
   /** The role that calls; with one and no subject it acts for itself. */
   readonly role?: string;
@@ -44,7 +56,7 @@ export interface TestRole extends AsyncDisposable {
   readonly statements: readonly string[];
   readonly running: RunningRole;
   /** A second instance of the role on the same database, as another process would be. */
-  replica(): Promise<Pick<TestRole, "client">>;
+  replica(setting?: Partial<Pick<RoleContext, "tryout">>): Promise<Pick<TestRole, "client" | "running">>;
   /** Begins the stop of the process: `context.stopping` aborts. */
   stop(): void;
 }
@@ -55,7 +67,7 @@ export async function startTestRole(
   definition: RoleDefinition,
   options: TestRoleOptions = {},
 ): Promise<TestRole> {
-  const { peers = [], clock = createTestClock() } = options;
+  const { peers = [], clock = createTestClock(), edge = false } = options;
   const log = pino({ level: "error" });
   const test = await createTestDatabase(name);
   const database = openDatabase<unknown>({ url: test.url, role: name, log });
@@ -69,7 +81,7 @@ export async function startTestRole(
       role,
       peers.filter(({ service }) => roleOf(service) === role),
     );
-    return localTransport({ caller: name, pipeline: () => pipeline, log });
+    return localTransport({ caller: name, edge, pipeline: () => pipeline, log });
   };
   const context: RoleContext = {
     name,
@@ -81,14 +93,16 @@ export async function startTestRole(
       return listener;
     },
     peers: { client: (service) => createClient(service, transportTo(roleOf(service))), outermost: transportTo },
-    pages: createPageTokens(name, "a secret of the tests, at least 32 characters"),
+    pages: createPageTokens(name, secret),
+    key: (purpose) => deriveKey(secret, name, purpose),
     clock,
     log,
     others: {},
     stopping: stopping.signal,
+    tryout: true,
   };
   const clientsOf = (instance: RunningRole): TestRole["client"] => {
-    const pipeline = createPipeline(name, instance.services);
+    const pipeline = createPipeline(name, instance.services, undefined, instance);
     return (service, { role, subject } = {}) => {
       const transport = localTransport({
         caller: role ?? "gateway",
@@ -96,7 +110,7 @@ export async function startTestRole(
         pipeline: () => pipeline,
         log,
       });
-      const acting = subject ?? (role === undefined ? anonymous : undefined);
+      const acting = subject ?? (role === undefined ? adminSubject : undefined);
       return createClient(service, acting ? actingAs(transport, acting) : transport);
     };
   };
@@ -105,10 +119,10 @@ export async function startTestRole(
 
   return {
     client: clientsOf(running),
-    async replica() {
-      const replica = await definition.start(context);
+    async replica(setting = {}) {
+      const replica = await definition.start({ ...context, ...setting });
       replicas.push(replica);
-      return { client: clientsOf(replica) };
+      return { client: clientsOf(replica), running: replica };
     },
     database: <Tables>() => db as Kysely<Tables>,
     clock,
@@ -193,7 +207,7 @@ function actingAs(transport: Transport, subject: Subject): Transport {
       role: "gateway",
       method,
       requestId: newId(),
-      subject,
+      identity: { subject },
       caller: undefined,
       outside: true,
       timeoutMs: undefined,

@@ -5,6 +5,8 @@ import { create, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import { Code } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
+import type { Account } from "./accounts.ts";
+import { admin, tokenOf } from "./accounts.ts";
 import { StatusSchema } from "#gen/google/rpc/status_pb.ts";
 
 /** The forms in which a call goes over the wire. */
@@ -42,8 +44,8 @@ export interface Sender {
   close(): void;
 }
 
-/** Sends payloads as they are, so that they may be anything but right. */
-export function openSender(wire: Wire, url: string): Sender {
+/** Sends payloads as they are, so that they may be anything but right; as the admin unless said otherwise. */
+export function openSender(wire: Wire, url: string, account: Account | "nobody" = admin): Sender {
   const session = connect(url);
   return {
     async send(method, payload, compressed = false) {
@@ -63,6 +65,7 @@ export function openSender(wire: Wire, url: string): Sender {
           [constants.HTTP2_HEADER_PATH]: `/${method.parent.typeName}/${method.name}`,
           [constants.HTTP2_HEADER_METHOD]: "POST",
           "content-type": `application/${type}`,
+          ...(account !== "nobody" && { authorization: `Bearer ${await tokenOf(url, account)}` }),
           ...(wire === "gRPC" && { te: "trailers" }),
           ...(compressed && { [encodingHeader(wire, isStream)]: "gzip" }),
         },

@@ -39,7 +39,7 @@ export function createPeers({ caller, edge, local, remote, assertions, log }: Pe
     return once(plain, role, () => {
       const pipeline = local(role);
       if (pipeline) return localTransport({ caller, edge, pipeline, log });
-      return networkTransport({ caller, peer: role, connections: remote(role), assertions });
+      return networkTransport({ caller, edge, peer: role, connections: remote(role), assertions });
     });
   }
 

@@ -23,6 +23,8 @@ import { servedCall } from "./serving.ts";
 export interface NetworkTransportOptions {
   /** The role that calls. */
   readonly caller: string;
+  /** Whether it passes on the calls of outsiders. */
+  readonly edge: boolean;
   /** The role that is called. */
   readonly peer: string;
   readonly connections: Connections;
@@ -34,7 +36,7 @@ export interface NetworkTransportOptions {
  * after a quarter of a second, then ever more seldom, every second at the least. The try is no call: all others
  * wait for it, and the first answer of a call may take long, as that of a watch does.
  */
-export function networkTransport({ caller, peer, connections, assertions }: NetworkTransportOptions): Transport {
+export function networkTransport({ caller, edge, peer, connections, assertions }: NetworkTransportOptions): Transport {
   const breaker = circuitBreaker(handleWhen(isUnreachable), {
     breaker: new ConsecutiveBreaker(5),
     halfOpenAfter: new ExponentialBackoff({ initialDelay: 250, maxDelay: 1_000 }),
@@ -47,7 +49,8 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
     const served = values?.get(servedCall);
     const all = new Headers(header);
     all.set(REQUEST_ID_HEADER, served?.requestId ?? newId());
-    all.set(ASSERTION_HEADER, await assertions.sign(peer, served?.subject ?? { kind: "service", role: caller }));
+    const subject = served?.subject ?? ({ kind: "service", role: caller } as const);
+    all.set(ASSERTION_HEADER, await assertions.sign(peer, subject, edge && served !== undefined));
     return all;
   }
 
@@ -67,17 +70,23 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
     return errors.PEER_DOWN({ retryAfterMs: 1_000, metadata: { peer }, cause });
   }
 
-  function guarded<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  /** A role's own work goes at its own pace: it neither opens the breaker of the calls that it serves nor heeds it. */
+  function guarded<T>(
+    signal: AbortSignal | undefined,
+    values: ContextValues | undefined,
+    work: () => Promise<T>,
+  ): Promise<T> {
     const onError = (error: unknown) => failed(error, signal);
+    if (values?.get(servedCall) === undefined) return work().catch(onError);
     return breaker.execute(() => work().catch(onError)).catch(onError);
   }
 
   return {
     async unary(method, signal, timeoutMs, header, input, values) {
-      if (breaker.state !== CircuitState.Closed) {
-        await guarded(signal, async () => (await connections.next("call")).reach(signal));
+      if (breaker.state !== CircuitState.Closed && values?.get(servedCall) !== undefined) {
+        await guarded(signal, values, async () => (await connections.next("call")).reach(signal));
       }
-      return guarded(signal, async () => {
+      return guarded(signal, values, async () => {
         const { transport } = await connections.next("call");
         return transport.unary(method, signal, timeoutMs, await headers(header, values), input);
       });
@@ -110,7 +119,7 @@ export function networkTransport({ caller, peer, connections, assertions }: Netw
         if (unsendable) throw unsendable.error;
         failed(error, signal);
       }
-      const transport = await guarded(signal, async () => {
+      const transport = await guarded(signal, values, async () => {
         const way = await connections.next("stream");
         await way.reach(signal);
         return way.transport;

@@ -8,6 +8,17 @@ export interface Traffic {
   sent: number;
 }
 
+/** Follows one call from outside its handler. */
+export interface CallObserver {
+  /** Once the call may be made and its request is valid. The handler begins when it resolves, and not if it rejects. */
+  begin(): Promise<void>;
+  /** At the end of the call, refused or not; of a stream with the counts of its messages. */
+  end(failure: AppError | undefined, traffic: Traffic | undefined): void;
+}
+
+/** What follows a call, where something does. What it throws refuses the call. */
+export type Observe = (call: Call, input: unknown) => CallObserver | undefined;
+
 /**
  * The one log line of an RPC. Milliseconds are those of the whole call; a stream's line comes at its end and counts
  * its messages.

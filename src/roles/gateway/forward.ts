@@ -88,10 +88,12 @@ function passOn(error: unknown): never {
 }
 
 function headersOf(call: Call): [string, string][] {
-  return passedOn.flatMap((name) => {
-    const value = call.header(name);
-    return value === undefined ? [] : [[name, value] as [string, string]];
-  });
+  const headers = [
+    ...passedOn.map((name) => [name, call.header(name)] as const),
+    ["x-client-agent", call.header("user-agent")] as const,
+    ["x-client-address", call.clientAddress] as const,
+  ];
+  return headers.flatMap(([name, value]) => (value === undefined ? [] : [[name, value] as [string, string]]));
 }
 
 function sendBack(call: Call, header: Headers): void {

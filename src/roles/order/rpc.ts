@@ -218,7 +218,7 @@ function ownerOf(userId: string, { subject }: Call, permission: string): string 
     return named;
   }
   if (subject.kind === "user") return subject.id;
-  throw invalidRequest({ field: "user_id", description: "is required of a caller who is not logged in" });
+  throw invalidRequest({ field: "user_id", description: "is required of a caller that is no user" });
 }
 
 function parseDraft(request: CreateOrderRequest, call: Call): OrderDraft {

@@ -1,8 +1,10 @@
 import type { Transaction } from "kysely";
 import { versionMismatch } from "../../platform/errors.ts";
+import { userErrors } from "./errors.ts";
 import type { UserState, UserTables } from "./schema.ts";
+import { endSessions } from "./store-sessions.ts";
 import type { UserChange, UserRow } from "./store.ts";
-import { getUser, lockUser, updateUser } from "./store.ts";
+import { getUser, isAdminLeft, lockUser, updateUser } from "./store.ts";
 
 /**
  * Changes the fields that are present; with none it answers the user as it is.
@@ -23,8 +25,8 @@ export async function changeUser(
 
 /**
  * Brings a user into a state. One that is in it already stays as it is, whatever version is expected: a repeated call
- * carries the version of before the first.
- * @throws AppError NOT_FOUND, VERSION_MISMATCH
+ * carries the version of before the first. Who is deactivated loses all sessions.
+ * @throws AppError NOT_FOUND, VERSION_MISMATCH, LAST_ADMIN
  */
 export async function changeUserState(
   trx: Transaction<UserTables>,
@@ -34,5 +36,10 @@ export async function changeUserState(
   now: Date,
 ): Promise<UserRow> {
   const user = await lockUser(trx, id);
-  return user.state === state ? user : updateUser(trx, id, expectedVersion, { state }, now);
+  if (user.state === state) return user;
+  const changed = await updateUser(trx, id, expectedVersion, { state }, now);
+  if (state === "active") return changed;
+  if (user.roles.includes("admin") && !(await isAdminLeft(trx))) throw userErrors.LAST_ADMIN();
+  await endSessions(trx, { userId: id }, now);
+  return changed;
 }

@@ -1,15 +1,41 @@
+import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import { serve } from "../../platform/call.ts";
 import { createOnce } from "../../platform/idempotency.ts";
 import { defineRole } from "../../platform/role.ts";
+import { addSamples, lockSamplesOut } from "./add-samples.ts";
+import { keepSigningKeys } from "./keep-signing-keys.ts";
+import { createPasswords } from "./password-hashing.ts";
+import { keepPruning } from "./prune-accounts.ts";
+import { createAuthRpc } from "./rpc-auth.ts";
 import { createUserRpc } from "./rpc.ts";
 import type { UserTables } from "./schema.ts";
+import { REVOCATION_CHANNEL } from "./store-sessions.ts";
 
+/** Users: their accounts, passwords, sessions and addresses, and the tokens that prove them. */
 export default defineRole({
   config: {},
-  start(context) {
-    const db = context.database<UserTables>();
-    const { pages, clock } = context;
-    return { services: [serve(UserService, createUserRpc({ db, once: createOnce(db), pages, clock }))] };
+  start({ database, listen, pages, clock, key, log, stopping, tryout }) {
+    const db = database<UserTables>();
+    const once = createOnce(db);
+    const passwords = createPasswords();
+    const signingKeys = keepSigningKeys({ db, clock, secret: key("signing keys"), log });
+    const users = createUserRpc({ db, once, pages, clock, passwords, claimSecret: key("idempotency") });
+    const auth = createAuthRpc({
+      db,
+      once,
+      clock,
+      passwords,
+      signingKeys,
+      refreshSecret: key("refresh tokens"),
+      notifications: listen(REVOCATION_CHANNEL),
+      stopping,
+    });
+    return {
+      services: [serve(UserService, users), serve(AuthService, auth)],
+      // Where others than this machine come in, an account whose password everybody knows must not be.
+      addSamples: () => (tryout ? addSamples(db, passwords, clock) : lockSamplesOut(db, passwords, clock)),
+      close: keepPruning({ db, clock, log }),
+    };
   },
 });

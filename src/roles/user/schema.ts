@@ -1,4 +1,7 @@
+import type { ColumnType, GeneratedAlways } from "kysely";
 import type { WithIdempotencyKeys } from "../../platform/idempotency.ts";
+import type { Address } from "./address.ts";
+import type { UserRole } from "./permission.ts";
 
 export type UserState = "active" | "deactivated";
 
@@ -8,11 +11,84 @@ export interface Users {
   email: string;
   display_name: string;
   state: UserState;
+  /** In alphabetical order, each once. */
+  roles: UserRole[];
   version: number;
+  created_at: Date;
+  updated_at: Date;
+}
+
+export interface Credentials {
+  user_id: string;
+  /** PHC string; see password.ts. */
+  password_hash: string;
+  /** Grows with each new password, and not where the same one is hashed anew. */
+  version: number;
+  changed_at: Date;
+}
+
+export interface Sessions {
+  id: string;
+  user_id: string;
+  client: string;
+  created_at: Date;
+  last_used_at: Date;
+  /** When it ends where it is not used. */
+  expires_at: Date;
+  /** When it was ended; null while it is open. */
+  ended_at: Date | null;
+}
+
+export interface RefreshTokens {
+  /** SHA-256 of the token. */
+  hash: Buffer;
+  session_id: string;
+  issued_at: Date;
+  /** When it was exchanged; null for the live one, of which `refresh_tokens_live_key` allows one a session. */
+  used_at: Date | null;
+}
+
+export interface Revocations {
+  position: GeneratedAlways<bigint>;
+  session_id: string;
+  at: Date;
+}
+
+export interface SigningKeys {
+  /** UUIDv7, the `kid`. */
+  id: string;
+  /** The x coordinate of an Ed25519 key, 32 bytes. */
+  public_key: Buffer;
+  /** Sealed; see signing-key.ts. */
+  private_key: Buffer;
+  created_at: Date;
+  signs_from: Date;
+  signs_until: Date;
+  valid_until: Date;
+}
+
+export interface LoginThrottle {
+  /** SHA-256 of what is limited; see throttle.ts. */
+  key: Buffer;
+  /** When the bucket is full again; one that is full needs no row. */
+  full_at: Date;
+}
+
+export interface Addresses {
+  id: string;
+  user_id: string;
+  address: ColumnType<Address, string, string>;
   created_at: Date;
   updated_at: Date;
 }
 
 export interface UserTables extends WithIdempotencyKeys {
   users: Users;
+  credentials: Credentials;
+  sessions: Sessions;
+  refresh_tokens: RefreshTokens;
+  revocations: Revocations;
+  signing_keys: SigningKeys;
+  login_throttle: LoginThrottle;
+  addresses: Addresses;
 }

@@ -3,6 +3,7 @@ import { sql } from "kysely";
 import { cancelledBy, onConstraint } from "../../platform/database.ts";
 import { notFound, versionMismatch } from "../../platform/errors.ts";
 import { userErrors } from "./errors.ts";
+import type { UserRole } from "./permission.ts";
 import type { UserState, UserTables, Users } from "./schema.ts";
 
 export type UserRow = Selectable<Users>;
@@ -64,6 +65,7 @@ export interface UserChange {
   readonly email?: string;
   readonly display_name?: string;
   readonly state?: UserState;
+  readonly roles?: UserRole[];
 }
 
 /**
@@ -86,4 +88,26 @@ export async function updateUser(
   const changed = await onConstraint(taken, () => query.returningAll().executeTakeFirst());
   if (changed) return changed;
   throw versionMismatch((await getUser(trx, id)).version);
+}
+
+/**
+ * Whether an active admin is left, as of a moment that no other call that takes one away shares: until the end of the
+ * transaction they wait for each other here. Ask after the change.
+ */
+export async function isAdminLeft(trx: Transaction<UserTables>): Promise<boolean> {
+  await sql`select pg_advisory_xact_lock(hashtext('admins'))`.execute(trx);
+  const { rows } = await sql`
+    select 1 from users where 'admin' = any (roles) and state = 'active' limit 1
+  `.execute(trx);
+  return rows.length > 0;
+}
+
+/** Whether there is no user yet. */
+export async function isWithoutUsers(db: Kysely<UserTables>): Promise<boolean> {
+  return (await db.selectFrom("users").select("id").limit(1).execute()).length === 0;
+}
+
+/** Until the end of the transaction, whoever adds the sample accounts too waits here. */
+export async function lockSamples(trx: Transaction<UserTables>): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtext('samples'))`.execute(trx);
 }

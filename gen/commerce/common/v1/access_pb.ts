@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file commerce/common/v1/access.proto.
  */
 export const file_commerce_common_v1_access: GenFile = /*@__PURE__*/
-  fileDesc("Ch9jb21tZXJjZS9jb21tb24vdjEvYWNjZXNzLnByb3RvEhJjb21tZXJjZS5jb21tb24udjEiTAoGQWNjZXNzEi4KBWxldmVsGAEgASgOMh8uY29tbWVyY2UuY29tbW9uLnYxLkFjY2Vzc0xldmVsEhIKCnBlcm1pc3Npb24YAiABKAkqnAEKC0FjY2Vzc0xldmVsEhwKGEFDQ0VTU19MRVZFTF9VTlNQRUNJRklFRBAAEhcKE0FDQ0VTU19MRVZFTF9QVUJMSUMQARIeChpBQ0NFU1NfTEVWRUxfQVVUSEVOVElDQVRFRBACEhsKF0FDQ0VTU19MRVZFTF9QRVJNSVNTSU9OEAMSGQoVQUNDRVNTX0xFVkVMX0lOVEVSTkFMEAQ6VAoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMY0YYDIAEoCzIaLmNvbW1lcmNlLmNvbW1vbi52MS5BY2Nlc3NSBmFjY2Vzc2IGcHJvdG8z", [file_google_protobuf_descriptor]);
+  fileDesc("Ch9jb21tZXJjZS9jb21tb24vdjEvYWNjZXNzLnByb3RvEhJjb21tZXJjZS5jb21tb24udjEiXQoGQWNjZXNzEi4KBWxldmVsGAEgASgOMh8uY29tbWVyY2UuY29tbW9uLnYxLkFjY2Vzc0xldmVsEhIKCnBlcm1pc3Npb24YAiABKAkSDwoHY2FsbGVycxgDIAMoCSqcAQoLQWNjZXNzTGV2ZWwSHAoYQUNDRVNTX0xFVkVMX1VOU1BFQ0lGSUVEEAASFwoTQUNDRVNTX0xFVkVMX1BVQkxJQxABEh4KGkFDQ0VTU19MRVZFTF9BVVRIRU5USUNBVEVEEAISGwoXQUNDRVNTX0xFVkVMX1BFUk1JU1NJT04QAxIZChVBQ0NFU1NfTEVWRUxfSU5URVJOQUwQBDpUCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxjRhgMgASgLMhouY29tbWVyY2UuY29tbW9uLnYxLkFjY2Vzc1IGYWNjZXNzYgZwcm90bzM", [file_google_protobuf_descriptor]);
 
 /**
  * Who may call a method. Each rpc carries one; a missing one counts as INTERNAL, which the gateway never exposes.
@@ -35,6 +35,14 @@ export type Access = Message<"commerce.common.v1.Access"> & {
    * @generated from field: string permission = 2;
    */
   permission: string;
+
+  /**
+   * Roles that may call it by themselves, or for the user whose call they serve. The gateway passes on the calls of
+   * clients outside, to all methods but INTERNAL ones, without being named.
+   *
+   * @generated from field: repeated string callers = 3;
+   */
+  callers: string[];
 };
 
 /**
@@ -65,7 +73,7 @@ export const AccessLevel = {
   PUBLIC: 1,
 
   /**
-   * Anybody who is logged in. Acting for another user needs the permission `<role>.admin` beside it.
+   * Anybody who is logged in. Acting for another user needs a permission beside it, which the method names.
    *
    * @generated from enum value: ACCESS_LEVEL_AUTHENTICATED = 2;
    */
@@ -79,7 +87,7 @@ export const AccessLevel = {
   PERMISSION: 3,
 
   /**
-   * Other roles of this installation only; not reachable from outside.
+   * The roles that `callers` names, and nobody else; not reachable from outside.
    *
    * @generated from enum value: ACCESS_LEVEL_INTERNAL = 4;
    */

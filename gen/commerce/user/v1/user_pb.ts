@@ -8,6 +8,9 @@ import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobu
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import { file_commerce_common_v1_access } from "../../common/v1/access_pb.ts";
+import type { Address } from "../../common/v1/address_pb.ts";
+import { file_commerce_common_v1_address } from "../../common/v1/address_pb.ts";
+import { file_commerce_common_v1_rate_limit } from "../../common/v1/rate_limit_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
@@ -16,7 +19,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file commerce/user/v1/user.proto.
  */
 export const file_commerce_user_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("Chtjb21tZXJjZS91c2VyL3YxL3VzZXIucHJvdG8SEGNvbW1lcmNlLnVzZXIudjEi3gEKBFVzZXISCgoCaWQYASABKAkSEgoFZW1haWwYAiABKAlCA4ABARIZCgxkaXNwbGF5X25hbWUYAyABKAlCA4ABARIqCgVzdGF0ZRgEIAEoDjIbLmNvbW1lcmNlLnVzZXIudjEuVXNlclN0YXRlEg8KB3ZlcnNpb24YBSABKAUSLgoKY3JlYXRlZF9hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKdXBkYXRlZF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAigwEKEUNyZWF0ZVVzZXJSZXF1ZXN0EhwKBWVtYWlsGAEgASgJQg2AAQG6SAdyBRj+AWABEiAKDGRpc3BsYXlfbmFtZRgCIAEoCUIKgAEBukgEcgIYZBIuCg9pZGVtcG90ZW5jeV9rZXkYAyABKAlCFbpIEnIQMg5eWyAtfl17MCwyNTV9JCI6ChJDcmVhdGVVc2VyUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLmNvbW1lcmNlLnVzZXIudjEuVXNlciImCg5HZXRVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQEiNwoPR2V0VXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiNwoUQmF0Y2hHZXRVc2Vyc1JlcXVlc3QSHwoDaWRzGAEgAygJQhK6SA+SAQwIARD0AyIFcgOwAQEiUgoVQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyEhIKCmFic2VudF9pZHMYAiADKAkinwEKEExpc3RVc2Vyc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGOgHEjQKBXN0YXRlGAMgASgOMhsuY29tbWVyY2UudXNlci52MS5Vc2VyU3RhdGVCCLpIBYIBAhABEhsKBnByZWZpeBgEIAEoCUILgAEBukgFcgMY/gEiUwoRTGlzdFVzZXJzUmVzcG9uc2USJQoFdXNlcnMYASADKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXISFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIuMBChFVcGRhdGVVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESIQoQZXhwZWN0ZWRfdmVyc2lvbhgCIAEoBUIHukgEGgIoABIhCgVlbWFpbBgDIAEoCUINgAEBukgHcgUY/gFgAUgAiAEBEicKDGRpc3BsYXlfbmFtZRgEIAEoCUIMgAEBukgGcgQQARhkSAGIAQESLgoPaWRlbXBvdGVuY3lfa2V5GAUgASgJQhW6SBJyEDIOXlsgLX5dezAsMjU1fSRCCAoGX2VtYWlsQg8KDV9kaXNwbGF5X25hbWUiOgoSVXBkYXRlVXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIigAEKFURlYWN0aXZhdGVVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESIQoQZXhwZWN0ZWRfdmVyc2lvbhgCIAEoBUIHukgEGgIoABIuCg9pZGVtcG90ZW5jeV9rZXkYAyABKAlCFbpIEnIQMg5eWyAtfl17MCwyNTV9JCI+ChZEZWFjdGl2YXRlVXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIigAEKFVJlYWN0aXZhdGVVc2VyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESIQoQZXhwZWN0ZWRfdmVyc2lvbhgCIAEoBUIHukgEGgIoABIuCg9pZGVtcG90ZW5jeV9rZXkYAyABKAlCFbpIEnIQMg5eWyAtfl17MCwyNTV9JCI+ChZSZWFjdGl2YXRlVXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIqWgoJVXNlclN0YXRlEhoKFlVTRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFVU0VSX1NUQVRFX0FDVElWRRABEhoKFlVTRVJfU1RBVEVfREVBQ1RJVkFURUQQAipXCg9Vc2VyRXJyb3JSZWFzb24SIQodVVNFUl9FUlJPUl9SRUFTT05fVU5TUEVDSUZJRUQQABIhCh1VU0VSX0VSUk9SX1JFQVNPTl9FTUFJTF9UQUtFThABMvUFCgtVc2VyU2VydmljZRJfCgpDcmVhdGVVc2VyEiMuY29tbWVyY2UudXNlci52MS5DcmVhdGVVc2VyUmVxdWVzdBokLmNvbW1lcmNlLnVzZXIudjEuQ3JlYXRlVXNlclJlc3BvbnNlIgaKtRgCCAESWQoHR2V0VXNlchIgLmNvbW1lcmNlLnVzZXIudjEuR2V0VXNlclJlcXVlc3QaIS5jb21tZXJjZS51c2VyLnYxLkdldFVzZXJSZXNwb25zZSIJkAIBirUYAggCEmsKDUJhdGNoR2V0VXNlcnMSJi5jb21tZXJjZS51c2VyLnYxLkJhdGNoR2V0VXNlcnNSZXF1ZXN0GicuY29tbWVyY2UudXNlci52MS5CYXRjaEdldFVzZXJzUmVzcG9uc2UiCZACAYq1GAIIBBJqCglMaXN0VXNlcnMSIi5jb21tZXJjZS51c2VyLnYxLkxpc3RVc2Vyc1JlcXVlc3QaIy5jb21tZXJjZS51c2VyLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlIhSQAgGKtRgNCAMSCXVzZXIucmVhZBJfCgpVcGRhdGVVc2VyEiMuY29tbWVyY2UudXNlci52MS5VcGRhdGVVc2VyUmVxdWVzdBokLmNvbW1lcmNlLnVzZXIudjEuVXBkYXRlVXNlclJlc3BvbnNlIgaKtRgCCAISdwoORGVhY3RpdmF0ZVVzZXISJy5jb21tZXJjZS51c2VyLnYxLkRlYWN0aXZhdGVVc2VyUmVxdWVzdBooLmNvbW1lcmNlLnVzZXIudjEuRGVhY3RpdmF0ZVVzZXJSZXNwb25zZSISirUYDggDEgp1c2VyLndyaXRlEncKDlJlYWN0aXZhdGVVc2VyEicuY29tbWVyY2UudXNlci52MS5SZWFjdGl2YXRlVXNlclJlcXVlc3QaKC5jb21tZXJjZS51c2VyLnYxLlJlYWN0aXZhdGVVc2VyUmVzcG9uc2UiEoq1GA4IAxIKdXNlci53cml0ZWIGcHJvdG8z", [file_buf_validate_validate, file_commerce_common_v1_access, file_google_protobuf_timestamp]);
+  fileDesc("Chtjb21tZXJjZS91c2VyL3YxL3VzZXIucHJvdG8SEGNvbW1lcmNlLnVzZXIudjEiiQIKBFVzZXISCgoCaWQYASABKAkSEgoFZW1haWwYAiABKAlCA4ABARIZCgxkaXNwbGF5X25hbWUYAyABKAlCA4ABARIqCgVzdGF0ZRgEIAEoDjIbLmNvbW1lcmNlLnVzZXIudjEuVXNlclN0YXRlEg8KB3ZlcnNpb24YBSABKAUSLgoKY3JlYXRlZF9hdBgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKdXBkYXRlZF9hdBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKQoFcm9sZXMYCCADKA4yGi5jb21tZXJjZS51c2VyLnYxLlVzZXJSb2xlIqcBChFDcmVhdGVVc2VyUmVxdWVzdBIcCgVlbWFpbBgBIAEoCUINgAEBukgHcgUY/gFgARIgCgxkaXNwbGF5X25hbWUYAiABKAlCCoABAbpIBHICGGQSLgoPaWRlbXBvdGVuY3lfa2V5GAMgASgJQhW6SBJyEDIOXlsgLX5dezAsMjU1fSQSIgoIcGFzc3dvcmQYBCABKAlCEIABAbpICtgBAXIFEAgYgAEiOgoSQ3JlYXRlVXNlclJlc3BvbnNlEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiJgoOR2V0VXNlclJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBIjcKD0dldFVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIjcKFEJhdGNoR2V0VXNlcnNSZXF1ZXN0Eh8KA2lkcxgBIAMoCUISukgPkgEMCAEQ9AMiBXIDsAEBIlIKFUJhdGNoR2V0VXNlcnNSZXNwb25zZRIlCgV1c2VycxgBIAMoCzIWLmNvbW1lcmNlLnVzZXIudjEuVXNlchISCgphYnNlbnRfaWRzGAIgAygJIp8BChBMaXN0VXNlcnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxjoBxI0CgVzdGF0ZRgDIAEoDjIbLmNvbW1lcmNlLnVzZXIudjEuVXNlclN0YXRlQgi6SAWCAQIQARIbCgZwcmVmaXgYBCABKAlCC4ABAbpIBXIDGP4BIlMKEUxpc3RVc2Vyc1Jlc3BvbnNlEiUKBXVzZXJzGAEgAygLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLjAQoRVXBkYXRlVXNlclJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEiEKEGV4cGVjdGVkX3ZlcnNpb24YAiABKAVCB7pIBBoCKAASIQoFZW1haWwYAyABKAlCDYABAbpIB3IFGP4BYAFIAIgBARInCgxkaXNwbGF5X25hbWUYBCABKAlCDIABAbpIBnIEEAEYZEgBiAEBEi4KD2lkZW1wb3RlbmN5X2tleRgFIAEoCUIVukgSchAyDl5bIC1+XXswLDI1NX0kQggKBl9lbWFpbEIPCg1fZGlzcGxheV9uYW1lIjoKElVwZGF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIoABChVEZWFjdGl2YXRlVXNlclJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEiEKEGV4cGVjdGVkX3ZlcnNpb24YAiABKAVCB7pIBBoCKAASLgoPaWRlbXBvdGVuY3lfa2V5GAMgASgJQhW6SBJyEDIOXlsgLX5dezAsMjU1fSQiPgoWRGVhY3RpdmF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIoABChVSZWFjdGl2YXRlVXNlclJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEiEKEGV4cGVjdGVkX3ZlcnNpb24YAiABKAVCB7pIBBoCKAASLgoPaWRlbXBvdGVuY3lfa2V5GAMgASgJQhW6SBJyEDIOXlsgLX5dezAsMjU1fSQiPgoWUmVhY3RpdmF0ZVVzZXJSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIhMKEUdldFByb2ZpbGVSZXF1ZXN0IoYBChJHZXRQcm9maWxlUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLmNvbW1lcmNlLnVzZXIudjEuVXNlchITCgtwZXJtaXNzaW9ucxgCIAMoCRI1CglhZGRyZXNzZXMYAyADKAsyIi5jb21tZXJjZS51c2VyLnYxLkFkZHJlc3NCb29rRW50cnkiTAoQQWRkcmVzc0Jvb2tFbnRyeRIKCgJpZBgBIAEoCRIsCgdhZGRyZXNzGAIgASgLMhsuY29tbWVyY2UuY29tbW9uLnYxLkFkZHJlc3Mi0AEKFFVwZGF0ZVByb2ZpbGVSZXF1ZXN0EiEKEGV4cGVjdGVkX3ZlcnNpb24YASABKAVCB7pIBBoCKAASIQoFZW1haWwYAiABKAlCDYABAbpIB3IFGP4BYAFIAIgBARInCgxkaXNwbGF5X25hbWUYAyABKAlCDIABAbpIBnIEEAEYZEgBiAEBEi4KD2lkZW1wb3RlbmN5X2tleRgEIAEoCUIVukgSchAyDl5bIC1+XXswLDI1NX0kQggKBl9lbWFpbEIPCg1fZGlzcGxheV9uYW1lIj0KFVVwZGF0ZVByb2ZpbGVSZXNwb25zZRIkCgR1c2VyGAEgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyInkKEUFkZEFkZHJlc3NSZXF1ZXN0EjQKB2FkZHJlc3MYASABKAsyGy5jb21tZXJjZS5jb21tb24udjEuQWRkcmVzc0IGukgDyAEBEi4KD2lkZW1wb3RlbmN5X2tleRgCIAEoCUIVukgSchAyDl5bIC1+XXswLDI1NX0kIkcKEkFkZEFkZHJlc3NSZXNwb25zZRIxCgVlbnRyeRgBIAEoCzIiLmNvbW1lcmNlLnVzZXIudjEuQWRkcmVzc0Jvb2tFbnRyeSKSAQoUVXBkYXRlQWRkcmVzc1JlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEjQKB2FkZHJlc3MYAiABKAsyGy5jb21tZXJjZS5jb21tb24udjEuQWRkcmVzc0IGukgDyAEBEi4KD2lkZW1wb3RlbmN5X2tleRgDIAEoCUIVukgSchAyDl5bIC1+XXswLDI1NX0kIkoKFVVwZGF0ZUFkZHJlc3NSZXNwb25zZRIxCgVlbnRyeRgBIAEoCzIiLmNvbW1lcmNlLnVzZXIudjEuQWRkcmVzc0Jvb2tFbnRyeSIsChRSZW1vdmVBZGRyZXNzUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQEiFwoVUmVtb3ZlQWRkcmVzc1Jlc3BvbnNlKlEKCFVzZXJSb2xlEhkKFVVTRVJfUk9MRV9VTlNQRUNJRklFRBAAEhUKEVVTRVJfUk9MRV9TVVBQT1JUEAESEwoPVVNFUl9ST0xFX0FETUlOEAIqWgoJVXNlclN0YXRlEhoKFlVTRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIVChFVU0VSX1NUQVRFX0FDVElWRRABEhoKFlVTRVJfU1RBVEVfREVBQ1RJVkFURUQQAirNAQoPVXNlckVycm9yUmVhc29uEiEKHVVTRVJfRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASIQodVVNFUl9FUlJPUl9SRUFTT05fRU1BSUxfVEFLRU4QARIpCiVVU0VSX0VSUk9SX1JFQVNPTl9DUkVERU5USUFMU19JTlZBTElEEAISJwojVVNFUl9FUlJPUl9SRUFTT05fQUREUkVTU19CT09LX0ZVTEwQAxIgChxVU0VSX0VSUk9SX1JFQVNPTl9MQVNUX0FETUlOEAQyhwoKC1VzZXJTZXJ2aWNlEmcKCkNyZWF0ZVVzZXISIy5jb21tZXJjZS51c2VyLnYxLkNyZWF0ZVVzZXJSZXF1ZXN0GiQuY29tbWVyY2UudXNlci52MS5DcmVhdGVVc2VyUmVzcG9uc2UiDoq1GAIIAZK1GAQIFBA8ElkKB0dldFVzZXISIC5jb21tZXJjZS51c2VyLnYxLkdldFVzZXJSZXF1ZXN0GiEuY29tbWVyY2UudXNlci52MS5HZXRVc2VyUmVzcG9uc2UiCZACAYq1GAIIAhJyCg1CYXRjaEdldFVzZXJzEiYuY29tbWVyY2UudXNlci52MS5CYXRjaEdldFVzZXJzUmVxdWVzdBonLmNvbW1lcmNlLnVzZXIudjEuQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlIhCQAgGKtRgJCAQaBW9yZGVyEmoKCUxpc3RVc2VycxIiLmNvbW1lcmNlLnVzZXIudjEuTGlzdFVzZXJzUmVxdWVzdBojLmNvbW1lcmNlLnVzZXIudjEuTGlzdFVzZXJzUmVzcG9uc2UiFJACAYq1GA0IAxIJdXNlci5yZWFkEl8KClVwZGF0ZVVzZXISIy5jb21tZXJjZS51c2VyLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GiQuY29tbWVyY2UudXNlci52MS5VcGRhdGVVc2VyUmVzcG9uc2UiBoq1GAIIAhJ3Cg5EZWFjdGl2YXRlVXNlchInLmNvbW1lcmNlLnVzZXIudjEuRGVhY3RpdmF0ZVVzZXJSZXF1ZXN0GiguY29tbWVyY2UudXNlci52MS5EZWFjdGl2YXRlVXNlclJlc3BvbnNlIhKKtRgOCAMSCnVzZXIud3JpdGUSdwoOUmVhY3RpdmF0ZVVzZXISJy5jb21tZXJjZS51c2VyLnYxLlJlYWN0aXZhdGVVc2VyUmVxdWVzdBooLmNvbW1lcmNlLnVzZXIudjEuUmVhY3RpdmF0ZVVzZXJSZXNwb25zZSISirUYDggDEgp1c2VyLndyaXRlEmIKCkdldFByb2ZpbGUSIy5jb21tZXJjZS51c2VyLnYxLkdldFByb2ZpbGVSZXF1ZXN0GiQuY29tbWVyY2UudXNlci52MS5HZXRQcm9maWxlUmVzcG9uc2UiCZACAYq1GAIIAhJoCg1VcGRhdGVQcm9maWxlEiYuY29tbWVyY2UudXNlci52MS5VcGRhdGVQcm9maWxlUmVxdWVzdBonLmNvbW1lcmNlLnVzZXIudjEuVXBkYXRlUHJvZmlsZVJlc3BvbnNlIgaKtRgCCAISXwoKQWRkQWRkcmVzcxIjLmNvbW1lcmNlLnVzZXIudjEuQWRkQWRkcmVzc1JlcXVlc3QaJC5jb21tZXJjZS51c2VyLnYxLkFkZEFkZHJlc3NSZXNwb25zZSIGirUYAggCEmgKDVVwZGF0ZUFkZHJlc3MSJi5jb21tZXJjZS51c2VyLnYxLlVwZGF0ZUFkZHJlc3NSZXF1ZXN0GicuY29tbWVyY2UudXNlci52MS5VcGRhdGVBZGRyZXNzUmVzcG9uc2UiBoq1GAIIAhJoCg1SZW1vdmVBZGRyZXNzEiYuY29tbWVyY2UudXNlci52MS5SZW1vdmVBZGRyZXNzUmVxdWVzdBonLmNvbW1lcmNlLnVzZXIudjEuUmVtb3ZlQWRkcmVzc1Jlc3BvbnNlIgaKtRgCCAJiBnByb3RvMw", [file_buf_validate_validate, file_commerce_common_v1_access, file_commerce_common_v1_address, file_commerce_common_v1_rate_limit, file_google_protobuf_timestamp]);
 
 /**
  * A user.
@@ -72,6 +75,13 @@ export type User = Message<"commerce.user.v1.User"> & {
    * @generated from field: google.protobuf.Timestamp updated_at = 7;
    */
   updatedAt?: Timestamp | undefined;
+
+  /**
+   * What the user is beside a customer.
+   *
+   * @generated from field: repeated commerce.user.v1.UserRole roles = 8;
+   */
+  roles: UserRole[];
 };
 
 /**
@@ -107,6 +117,13 @@ export type CreateUserRequest = Message<"commerce.user.v1.CreateUserRequest"> & 
    * @generated from field: string idempotency_key = 3;
    */
   idempotencyKey: string;
+
+  /**
+   * The password to log in with, 8 to 128 characters. Empty: an account without login.
+   *
+   * @generated from field: string password = 4;
+   */
+  password: string;
 };
 
 /**
@@ -481,6 +498,329 @@ export const ReactivateUserResponseSchema: GenMessage<ReactivateUserResponse> = 
   messageDesc(file_commerce_user_v1_user, 14);
 
 /**
+ * See GetProfile.
+ *
+ * @generated from message commerce.user.v1.GetProfileRequest
+ */
+export type GetProfileRequest = Message<"commerce.user.v1.GetProfileRequest"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.GetProfileRequest.
+ * Use `create(GetProfileRequestSchema)` to create a new message.
+ */
+export const GetProfileRequestSchema: GenMessage<GetProfileRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 15);
+
+/**
+ * See GetProfile.
+ *
+ * @generated from message commerce.user.v1.GetProfileResponse
+ */
+export type GetProfileResponse = Message<"commerce.user.v1.GetProfileResponse"> & {
+  /**
+   * The caller.
+   *
+   * @generated from field: commerce.user.v1.User user = 1;
+   */
+  user?: User | undefined;
+
+  /**
+   * What the caller may do beside acting for themselves, for example `product.write`.
+   *
+   * @generated from field: repeated string permissions = 2;
+   */
+  permissions: string[];
+
+  /**
+   * The address book, in the order of entry.
+   *
+   * @generated from field: repeated commerce.user.v1.AddressBookEntry addresses = 3;
+   */
+  addresses: AddressBookEntry[];
+};
+
+/**
+ * Describes the message commerce.user.v1.GetProfileResponse.
+ * Use `create(GetProfileResponseSchema)` to create a new message.
+ */
+export const GetProfileResponseSchema: GenMessage<GetProfileResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 16);
+
+/**
+ * An address of an address book.
+ *
+ * @generated from message commerce.user.v1.AddressBookEntry
+ */
+export type AddressBookEntry = Message<"commerce.user.v1.AddressBookEntry"> & {
+  /**
+   * UUIDv7.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The address.
+   *
+   * @generated from field: commerce.common.v1.Address address = 2;
+   */
+  address?: Address | undefined;
+};
+
+/**
+ * Describes the message commerce.user.v1.AddressBookEntry.
+ * Use `create(AddressBookEntrySchema)` to create a new message.
+ */
+export const AddressBookEntrySchema: GenMessage<AddressBookEntry> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 17);
+
+/**
+ * See UpdateProfile.
+ *
+ * @generated from message commerce.user.v1.UpdateProfileRequest
+ */
+export type UpdateProfileRequest = Message<"commerce.user.v1.UpdateProfileRequest"> & {
+  /**
+   * The version that the change is based on; 0 skips the check.
+   *
+   * @generated from field: int32 expected_version = 1;
+   */
+  expectedVersion: number;
+
+  /**
+   * The new email.
+   *
+   * @generated from field: optional string email = 2;
+   */
+  email?: string | undefined;
+
+  /**
+   * The new display name.
+   *
+   * @generated from field: optional string display_name = 3;
+   */
+  displayName?: string | undefined;
+
+  /**
+   * Up to 255 printable characters; a repeated call with the same key answers as the first did.
+   *
+   * @generated from field: string idempotency_key = 4;
+   */
+  idempotencyKey: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.UpdateProfileRequest.
+ * Use `create(UpdateProfileRequestSchema)` to create a new message.
+ */
+export const UpdateProfileRequestSchema: GenMessage<UpdateProfileRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 18);
+
+/**
+ * See UpdateProfile.
+ *
+ * @generated from message commerce.user.v1.UpdateProfileResponse
+ */
+export type UpdateProfileResponse = Message<"commerce.user.v1.UpdateProfileResponse"> & {
+  /**
+   * The user as changed.
+   *
+   * @generated from field: commerce.user.v1.User user = 1;
+   */
+  user?: User | undefined;
+};
+
+/**
+ * Describes the message commerce.user.v1.UpdateProfileResponse.
+ * Use `create(UpdateProfileResponseSchema)` to create a new message.
+ */
+export const UpdateProfileResponseSchema: GenMessage<UpdateProfileResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 19);
+
+/**
+ * See AddAddress.
+ *
+ * @generated from message commerce.user.v1.AddAddressRequest
+ */
+export type AddAddressRequest = Message<"commerce.user.v1.AddAddressRequest"> & {
+  /**
+   * The address.
+   *
+   * @generated from field: commerce.common.v1.Address address = 1;
+   */
+  address?: Address | undefined;
+
+  /**
+   * Up to 255 printable characters; a repeated call with the same key answers as the first did.
+   *
+   * @generated from field: string idempotency_key = 2;
+   */
+  idempotencyKey: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.AddAddressRequest.
+ * Use `create(AddAddressRequestSchema)` to create a new message.
+ */
+export const AddAddressRequestSchema: GenMessage<AddAddressRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 20);
+
+/**
+ * See AddAddress.
+ *
+ * @generated from message commerce.user.v1.AddAddressResponse
+ */
+export type AddAddressResponse = Message<"commerce.user.v1.AddAddressResponse"> & {
+  /**
+   * The address with its id.
+   *
+   * @generated from field: commerce.user.v1.AddressBookEntry entry = 1;
+   */
+  entry?: AddressBookEntry | undefined;
+};
+
+/**
+ * Describes the message commerce.user.v1.AddAddressResponse.
+ * Use `create(AddAddressResponseSchema)` to create a new message.
+ */
+export const AddAddressResponseSchema: GenMessage<AddAddressResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 21);
+
+/**
+ * See UpdateAddress.
+ *
+ * @generated from message commerce.user.v1.UpdateAddressRequest
+ */
+export type UpdateAddressRequest = Message<"commerce.user.v1.UpdateAddressRequest"> & {
+  /**
+   * The id of the entry.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * What to replace it by.
+   *
+   * @generated from field: commerce.common.v1.Address address = 2;
+   */
+  address?: Address | undefined;
+
+  /**
+   * Up to 255 printable characters; a repeated call with the same key answers as the first did.
+   *
+   * @generated from field: string idempotency_key = 3;
+   */
+  idempotencyKey: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.UpdateAddressRequest.
+ * Use `create(UpdateAddressRequestSchema)` to create a new message.
+ */
+export const UpdateAddressRequestSchema: GenMessage<UpdateAddressRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 22);
+
+/**
+ * See UpdateAddress.
+ *
+ * @generated from message commerce.user.v1.UpdateAddressResponse
+ */
+export type UpdateAddressResponse = Message<"commerce.user.v1.UpdateAddressResponse"> & {
+  /**
+   * The entry as changed.
+   *
+   * @generated from field: commerce.user.v1.AddressBookEntry entry = 1;
+   */
+  entry?: AddressBookEntry | undefined;
+};
+
+/**
+ * Describes the message commerce.user.v1.UpdateAddressResponse.
+ * Use `create(UpdateAddressResponseSchema)` to create a new message.
+ */
+export const UpdateAddressResponseSchema: GenMessage<UpdateAddressResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 23);
+
+/**
+ * See RemoveAddress.
+ *
+ * @generated from message commerce.user.v1.RemoveAddressRequest
+ */
+export type RemoveAddressRequest = Message<"commerce.user.v1.RemoveAddressRequest"> & {
+  /**
+   * The id of the entry.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.RemoveAddressRequest.
+ * Use `create(RemoveAddressRequestSchema)` to create a new message.
+ */
+export const RemoveAddressRequestSchema: GenMessage<RemoveAddressRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 24);
+
+/**
+ * See RemoveAddress.
+ *
+ * @generated from message commerce.user.v1.RemoveAddressResponse
+ */
+export type RemoveAddressResponse = Message<"commerce.user.v1.RemoveAddressResponse"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.RemoveAddressResponse.
+ * Use `create(RemoveAddressResponseSchema)` to create a new message.
+ */
+export const RemoveAddressResponseSchema: GenMessage<RemoveAddressResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_user, 25);
+
+/**
+ * What a user is in the shop; each stands for permissions, see docs/security.md. Everybody is a customer.
+ *
+ * @generated from enum commerce.user.v1.UserRole
+ */
+export const UserRole = {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: USER_ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Helps customers: reads users and orders, changes orders.
+   *
+   * @generated from enum value: USER_ROLE_SUPPORT = 1;
+   */
+  SUPPORT: 1,
+
+  /**
+   * Runs the shop: every permission.
+   *
+   * @generated from enum value: USER_ROLE_ADMIN = 2;
+   */
+  ADMIN: 2,
+} as const;
+
+/**
+ * What a user is in the shop; each stands for permissions, see docs/security.md. Everybody is a customer.
+ *
+ * @generated from enum commerce.user.v1.UserRole
+ */
+export type UserRole = (typeof UserRole)[keyof typeof UserRole] | UnknownEnum;
+
+/**
+ * Describes the enum commerce.user.v1.UserRole.
+ */
+export const UserRoleSchema: GenEnum<UserRole> = /*@__PURE__*/
+  enumDesc(file_commerce_user_v1_user, 0);
+
+/**
  * Whether a user may act.
  *
  * @generated from enum commerce.user.v1.UserState
@@ -519,7 +859,7 @@ export type UserState = (typeof UserState)[keyof typeof UserState] | UnknownEnum
  * Describes the enum commerce.user.v1.UserState.
  */
 export const UserStateSchema: GenEnum<UserState> = /*@__PURE__*/
-  enumDesc(file_commerce_user_v1_user, 0);
+  enumDesc(file_commerce_user_v1_user, 1);
 
 /**
  * The reasons of this package; see commerce.common.v1.ErrorReason.
@@ -540,6 +880,27 @@ export const UserErrorReason = {
    * @generated from enum value: USER_ERROR_REASON_EMAIL_TAKEN = 1;
    */
   EMAIL_TAKEN: 1,
+
+  /**
+   * unauthenticated: email and password do not belong together, or the account may not log in. Which, is not told.
+   *
+   * @generated from enum value: USER_ERROR_REASON_CREDENTIALS_INVALID = 2;
+   */
+  CREDENTIALS_INVALID: 2,
+
+  /**
+   * resource_exhausted: more addresses than an address book may have; remove some.
+   *
+   * @generated from enum value: USER_ERROR_REASON_ADDRESS_BOOK_FULL = 3;
+   */
+  ADDRESS_BOOK_FULL: 3,
+
+  /**
+   * failed_precondition: nobody could run the shop any more; make another user an admin first.
+   *
+   * @generated from enum value: USER_ERROR_REASON_LAST_ADMIN = 4;
+   */
+  LAST_ADMIN: 4,
 } as const;
 
 /**
@@ -553,7 +914,7 @@ export type UserErrorReason = (typeof UserErrorReason)[keyof typeof UserErrorRea
  * Describes the enum commerce.user.v1.UserErrorReason.
  */
 export const UserErrorReasonSchema: GenEnum<UserErrorReason> = /*@__PURE__*/
-  enumDesc(file_commerce_user_v1_user, 1);
+  enumDesc(file_commerce_user_v1_user, 2);
 
 /**
  * Users: who they are and whether they may act.
@@ -612,7 +973,8 @@ export const UserService: GenService<{
     output: typeof UpdateUserResponseSchema;
   },
   /**
-   * Bars a user from acting. Their orders stay; the email stays taken. Doing it again changes nothing.
+   * Bars a user from acting and ends the user's sessions. Their orders stay; the email stays taken. Doing it again
+   * changes nothing. The last active admin stays: LAST_ADMIN.
    *
    * @generated from rpc commerce.user.v1.UserService.DeactivateUser
    */
@@ -630,6 +992,56 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof ReactivateUserRequestSchema;
     output: typeof ReactivateUserResponseSchema;
+  },
+  /**
+   * Reads the caller: the account, what it may do, its address book.
+   *
+   * @generated from rpc commerce.user.v1.UserService.GetProfile
+   */
+  getProfile: {
+    methodKind: "unary";
+    input: typeof GetProfileRequestSchema;
+    output: typeof GetProfileResponseSchema;
+  },
+  /**
+   * Changes the caller's own account: the fields that are present.
+   *
+   * @generated from rpc commerce.user.v1.UserService.UpdateProfile
+   */
+  updateProfile: {
+    methodKind: "unary";
+    input: typeof UpdateProfileRequestSchema;
+    output: typeof UpdateProfileResponseSchema;
+  },
+  /**
+   * Adds an address to the caller's address book, of up to 50.
+   *
+   * @generated from rpc commerce.user.v1.UserService.AddAddress
+   */
+  addAddress: {
+    methodKind: "unary";
+    input: typeof AddAddressRequestSchema;
+    output: typeof AddAddressResponseSchema;
+  },
+  /**
+   * Replaces an address of the caller's address book. ACCESS_DENIED where it has none with this id.
+   *
+   * @generated from rpc commerce.user.v1.UserService.UpdateAddress
+   */
+  updateAddress: {
+    methodKind: "unary";
+    input: typeof UpdateAddressRequestSchema;
+    output: typeof UpdateAddressResponseSchema;
+  },
+  /**
+   * Removes an address from the caller's address book. Doing it again changes nothing. Orders keep theirs.
+   *
+   * @generated from rpc commerce.user.v1.UserService.RemoveAddress
+   */
+  removeAddress: {
+    methodKind: "unary";
+    input: typeof RemoveAddressRequestSchema;
+    output: typeof RemoveAddressResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_commerce_user_v1_user, 0);

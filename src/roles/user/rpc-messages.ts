@@ -1,0 +1,38 @@
+import { create } from "@bufbuild/protobuf";
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
+import type { User } from "#gen/commerce/user/v1/user_pb.ts";
+import { UserRole as UserRoleMessage, UserSchema, UserState } from "#gen/commerce/user/v1/user_pb.ts";
+import type { Subject } from "../../platform/call.ts";
+import { errors } from "../../platform/errors.ts";
+import type { UserRole } from "./permission.ts";
+import type { UserRow } from "./store.ts";
+
+const roleMessages: Readonly<Record<UserRole, UserRoleMessage>> = {
+  support: UserRoleMessage.SUPPORT,
+  admin: UserRoleMessage.ADMIN,
+};
+
+/** The roles of a request; the proto's constraints let no other values in. */
+export function parseRoles(roles: readonly UserRoleMessage[]): UserRole[] {
+  return (["admin", "support"] as const).filter((role) => roles.includes(roleMessages[role]));
+}
+
+/** A user as every method answers it. */
+export function userToProto(user: UserRow): User {
+  return create(UserSchema, {
+    id: user.id,
+    email: user.email,
+    displayName: user.display_name,
+    state: user.state === "active" ? UserState.ACTIVE : UserState.DEACTIVATED,
+    version: user.version,
+    createdAt: timestampFromDate(user.created_at),
+    updatedAt: timestampFromDate(user.updated_at),
+    roles: user.roles.map((role) => roleMessages[role]),
+  });
+}
+
+/** The user of a method that is about the caller. @throws AppError TOKEN_MISSING of nobody, ACCESS_DENIED of a role */
+export function callingUser(subject: Subject): Extract<Subject, { kind: "user" }> {
+  if (subject.kind === "user") return subject;
+  throw subject.kind === "anonymous" ? errors.TOKEN_MISSING() : errors.ACCESS_DENIED();
+}

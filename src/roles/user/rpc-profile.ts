@@ -1,0 +1,110 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
+import type { Kysely } from "kysely";
+import type { Address as AddressMessage } from "#gen/commerce/common/v1/address_pb.ts";
+import type { AddressBookEntrySchema, UpdateProfileRequest, UserService } from "#gen/commerce/user/v1/user_pb.ts";
+import {
+  AddAddressRequestSchema,
+  AddAddressResponseSchema,
+  UpdateAddressRequestSchema,
+  UpdateAddressResponseSchema,
+  UpdateProfileRequestSchema,
+  UpdateProfileResponseSchema,
+} from "#gen/commerce/user/v1/user_pb.ts";
+import type { Handlers } from "../../platform/call.ts";
+import type { Clock } from "../../platform/clock.ts";
+import { invalidRequest } from "../../platform/errors.ts";
+import type { Once } from "../../platform/idempotency.ts";
+import { answer, claimOf } from "../../platform/idempotency.ts";
+import type { Address } from "./address.ts";
+import { addAddress, replaceAddress } from "./change-address-book.ts";
+import { changeUser } from "./change-user.ts";
+import { permissionsOf } from "./permission.ts";
+import { callingUser, userToProto } from "./rpc-messages.ts";
+import type { UserTables } from "./schema.ts";
+import type { AddressRow } from "./store-addresses.ts";
+import { deleteAddress, listAddresses } from "./store-addresses.ts";
+import type { UserChange } from "./store.ts";
+import { getUser } from "./store.ts";
+
+export interface ProfileRpcOptions {
+  readonly db: Kysely<UserTables>;
+  readonly once: Once<UserTables>;
+  readonly clock: Clock;
+}
+
+type ProfileMethods = "getProfile" | "updateProfile" | "addAddress" | "updateAddress" | "removeAddress";
+
+/** The methods of UserService that are about the caller. */
+export function createProfileRpc({
+  db,
+  once,
+  clock,
+}: ProfileRpcOptions): Pick<Handlers<typeof UserService>, ProfileMethods> {
+  return {
+    async getProfile(_request, call) {
+      const { id } = callingUser(call.subject);
+      const [user, addresses] = await Promise.all([getUser(db, id), listAddresses(db, id)]);
+      return {
+        user: userToProto(user),
+        permissions: permissionsOf(user.roles),
+        addresses: addresses.map(entryToProto),
+      };
+    },
+
+    async updateProfile(request, call) {
+      const { id } = callingUser(call.subject);
+      const claim = claimOf(call, UpdateProfileRequestSchema, request);
+      const outcome = await once(claim, UpdateProfileResponseSchema, async (trx) => {
+        const user = await changeUser(trx, id, request.expectedVersion, parseChange(request), clock.now());
+        return create(UpdateProfileResponseSchema, { user: userToProto(user) });
+      });
+      return answer(call, outcome);
+    },
+
+    async addAddress(request, call) {
+      const { id: userId } = callingUser(call.subject);
+      const address = parseAddress(request.address);
+      const claim = claimOf(call, AddAddressRequestSchema, request);
+      const outcome = await once(claim, AddAddressResponseSchema, async (trx) => {
+        const entry = await addAddress(trx, userId, address, clock.now());
+        return create(AddAddressResponseSchema, { entry: entryToProto(entry) });
+      });
+      return answer(call, outcome);
+    },
+
+    async updateAddress(request, call) {
+      const { id: userId } = callingUser(call.subject);
+      const address = parseAddress(request.address);
+      const claim = claimOf(call, UpdateAddressRequestSchema, request);
+      const outcome = await once(claim, UpdateAddressResponseSchema, async (trx) => {
+        const entry = await replaceAddress(trx, userId, request.id.toLowerCase(), address, clock.now());
+        return create(UpdateAddressResponseSchema, { entry: entryToProto(entry) });
+      });
+      return answer(call, outcome);
+    },
+
+    async removeAddress(request, call) {
+      await deleteAddress(db, callingUser(call.subject).id, request.id.toLowerCase());
+      return {};
+    },
+  };
+}
+
+/** What a request changes of a user: the fields that are present. */
+export function parseChange({ email, displayName }: Pick<UpdateProfileRequest, "email" | "displayName">): UserChange {
+  return {
+    ...(email !== undefined && { email }),
+    ...(displayName !== undefined && { display_name: displayName }),
+  };
+}
+
+function parseAddress(message: AddressMessage | undefined): Address {
+  if (!message) throw invalidRequest({ field: "address", description: "is required" });
+  const { $typeName: _type, $unknown: _unknown, ...address } = message;
+  return address;
+}
+
+function entryToProto({ id, address }: AddressRow): MessageInitShape<typeof AddressBookEntrySchema> {
+  return { id, address: { ...address, lines: [...address.lines] } };
+}

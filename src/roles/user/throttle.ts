@@ -1,0 +1,70 @@
+import { createHash } from "node:crypto";
+import { isIPv6 } from "node:net";
+
+/** A token bucket: so many attempts at once, then one each interval. */
+export interface Limit {
+  readonly burst: number;
+  readonly intervalMs: number;
+  /** Of what, and how much, for the QuotaFailure of a refusal. */
+  readonly subject: string;
+  readonly description: string;
+}
+
+export const ACCOUNT_LIMIT: Limit = {
+  burst: 10,
+  intervalMs: 30_000,
+  subject: "logins of this account",
+  description: "10 attempts, then one each 30 seconds.",
+};
+
+export const ADDRESS_LIMIT: Limit = {
+  burst: 50,
+  intervalMs: 1_000,
+  subject: "logins from this address",
+  description: "50 attempts, then one each second.",
+};
+
+export const PASSWORD_LIMIT: Limit = {
+  ...ACCOUNT_LIMIT,
+  subject: "changes of this password",
+};
+
+/** Milliseconds until an empty bucket that is full at `fullAt` has an attempt again. */
+export function waitOf(limit: Limit, fullAt: Date, now: Date): number {
+  return Math.max(1, fullAt.getTime() - now.getTime() - (limit.burst - 1) * limit.intervalMs);
+}
+
+/** The bucket of an account, by the email that was sent, whether there is such an account or not. */
+export function accountKey(email: string): Buffer {
+  return keyOf("account", email.toLowerCase());
+}
+
+/** The bucket of a client's address; all addresses of an IPv6 /64 share one, since one client has them all. */
+export function addressKey(address: string): Buffer {
+  return keyOf("address", networkOf(address.toLowerCase()));
+}
+
+/** The bucket of the current passwords that are tried by somebody who is logged in. */
+export function passwordKey(userId: string): Buffer {
+  return keyOf("password", userId);
+}
+
+function keyOf(kind: string, what: string): Buffer {
+  return createHash("sha256").update(`${kind}\0${what}`).digest();
+}
+
+function networkOf(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(address)?.[1];
+  if (mapped !== undefined) return mapped;
+  const [bare = ""] = address.split("%");
+  if (!isIPv6(bare)) return address;
+  const [left = "", right] = bare.split("::");
+  const head = left === "" ? [] : left.split(":");
+  const tail = right === undefined || right === "" ? [] : right.split(":");
+  const zeros = right === undefined ? 0 : 8 - head.length - tail.length;
+  const groups = [...head, ...Array.from({ length: zeros }, () => "0"), ...tail];
+  return `${groups
+    .slice(0, 4)
+    .map((group) => parseInt(group, 16).toString(16))
+    .join(":")}::/64`;
+}
