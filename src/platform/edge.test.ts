@@ -1,5 +1,9 @@
 import { gzipSync } from "node:zlib";
+import { once } from "node:events";
+import { request } from "node:http";
+import type { IncomingMessage } from "node:http";
 import { connect } from "node:net";
+import { text } from "node:stream/consumers";
 import { fromBinary } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { Client, ServiceError } from "@grpc/grpc-js";
@@ -247,4 +251,25 @@ test("errors of handlers are left as they are", async () => {
   const bug = await post(url, getUserPath, "application/json", '{"id":"bug"}');
   expect(unaryRefusal(bug)).toMatchObject({ code: "internal", reason: "INTERNAL" });
   expect(logged).toEqual([]);
+});
+
+test("a client that still sends its body reads why it is refused", async () => {
+  const { url } = await startServer();
+  const chunk = Buffer.alloc(16_384, " ");
+  for (let n = 0; n < 50; n += 1) {
+    const sent = request(`${url}/commerce.user.v1.UserService/NoSuchMethod`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+    });
+    const answered = once(sent, "response");
+    for (let part = 0; part < 10; part += 1) {
+      sent.write(chunk);
+      // Its parts come one by one, as those of a program that makes them do.
+      await new Promise(setImmediate);
+    }
+    sent.end();
+    const [response] = (await answered) as [IncomingMessage];
+    expect(response.statusCode).toBe(501);
+    expect(await text(response)).toContain("UNSUPPORTED_METHOD");
+  }
 });

@@ -1,3 +1,4 @@
+import type { Readable } from "node:stream";
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { ConnectError, ConnectRouter } from "@connectrpc/connect";
 import { encodeEnvelope, mergeNonProtocolHeaders } from "@connectrpc/connect/protocol";
@@ -42,10 +43,35 @@ export function refuse(request: FastifyRequest, reply: FastifyReply, error: AppE
   if (raw.headersSent || raw.destroyed) return;
   for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value);
   for (const [name, value] of refusal.headers) raw.setHeader(name, value);
-  if (request.raw.httpVersionMajor === 1 && isUnbounded(request)) raw.setHeader("connection", "close");
+  const isCut = request.raw.httpVersionMajor === 1 && isUnbounded(request);
+  if (isCut) raw.setHeader("connection", "close");
   // Not writeHead: over HTTP/2 the headers of an answer without a body must be its last frame (gRPC's trailers-only).
   raw.statusCode = refusal.status;
-  raw.end(request.method === "HEAD" ? undefined : refusal.body);
+  const answer = () => raw.end(request.method === "HEAD" ? undefined : refusal.body);
+  if (isCut) swallow(request.raw, answer);
+  else answer();
+}
+
+const SWALLOWED_BYTES = 1_048_576;
+const SWALLOWED_MS = 1_000;
+
+/**
+ * Reads a body that nobody wants, up to a limit: a client whose connection is closed while it sends does not read the
+ * answer.
+ */
+function swallow(body: Readable, then: () => void): void {
+  let bytes = 0;
+  const timer = setTimeout(finish, SWALLOWED_MS).unref();
+  const onData = (chunk: Buffer) => {
+    bytes += chunk.length;
+    if (bytes > SWALLOWED_BYTES) finish();
+  };
+  function finish(): void {
+    clearTimeout(timer);
+    body.off("data", onData).off("end", finish).off("close", finish).pause();
+    then();
+  }
+  body.on("data", onData).once("end", finish).once("close", finish);
 }
 
 /** Whether node would have to swallow a long body before the connection can be used again. */

@@ -15,6 +15,10 @@ const { createUser, getUser, updateUser } = UserService.method;
 const { archiveProduct } = ProductService.method;
 const { createOrders } = OrderService.method;
 
+const ADA = "0199d2f0-0000-7000-8000-000000000001";
+/** Of the entry that cannot be stored. */
+const AWAY = "0199d2f0-0000-7000-8000-00000000dead";
+
 /** Entries for which room is kept, and those that are recorded. */
 let room = 0;
 let records: AuditRecord[] = [];
@@ -37,7 +41,7 @@ const audit: Audit = {
   addDurably: async (record) => {
     room -= 1;
     records.push(record);
-    if (record.resource_ids["id"] === "away") throw errors.PEER_DOWN();
+    if (record.resource_ids["id"] === AWAY) throw errors.PEER_DOWN();
   },
   close: async () => undefined,
 };
@@ -77,7 +81,7 @@ test.each([createUser, archiveProduct, createOrders])(
 );
 
 test("what is not stored before is refused, and that is recorded", async () => {
-  const observer = observed(archiveProduct, { id: "away" });
+  const observer = observed(archiveProduct, { id: AWAY });
   await expect(observer?.begin()).rejects.toMatchObject({ reason: "PEER_DOWN" });
   observer?.end(errors.PEER_DOWN(), undefined);
   expect(phases()).toEqual([
@@ -93,7 +97,7 @@ test("a refused call has no intent", () => {
 });
 
 test("who, from where, what and with which result", () => {
-  observed(updateUser, { id: "u1", email: "ada@example.com" })?.end(errors.VERSION_MISMATCH(), undefined);
+  observed(updateUser, { id: ADA, email: "ada@example.com" })?.end(errors.VERSION_MISMATCH(), undefined);
   expect(records).toEqual([
     {
       occurred_at: expect.any(Date) as Date,
@@ -104,7 +108,7 @@ test("who, from where, what and with which result", () => {
       phase: "outcome",
       code: "aborted",
       reason: "VERSION_MISMATCH",
-      resource_ids: { id: "u1" },
+      resource_ids: { id: ADA },
       received: null,
       sent: null,
     },

@@ -11,8 +11,11 @@ import type { Audit } from "./audit.ts";
 /** Fields that say what a call is about. */
 const ID_FIELDS = ["id", "user_id", "sku"];
 
-/** What may be in the log of what a client sent: a short printable text. Refused requests hold anything. */
+/** What may be in the log of what the platform knows: a short printable text. */
 const PRINTABLE = /^[ -~]{1,100}$/;
+/** What may be in it of a request, which may hold anything where it was refused: an id, or a SKU. */
+const ID = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/i;
+const SKU = /^[\w.-]{1,64}$/;
 
 interface Audited {
   readonly name: string;
@@ -93,8 +96,8 @@ function baseOf(call: Call, { name, ids }: Audited, input: unknown): Base {
 }
 
 function idIn({ name, localName }: DescField, input: unknown): [string, string][] {
-  const value = printable((input as Readonly<Record<string, unknown>>)[localName]);
-  return value === null ? [] : [[name, value]];
+  const value = (input as Readonly<Record<string, unknown>>)[localName];
+  return typeof value === "string" && (name === "sku" ? SKU : ID).test(value) ? [[name, value]] : [];
 }
 
 function printable(value: unknown): string | null {
