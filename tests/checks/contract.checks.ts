@@ -60,6 +60,12 @@ findsFaults([
     says: ["proto/commerce/user/v1/user.proto", 'Previously present field "3"', keep],
   },
   {
+    what: "an rpc that the table of who may call what lacks",
+    check: "access",
+    plant: { "tests/journeys/access-matrix.ts": (text) => text.replace(/^GetUser .*\n/m, "") },
+    says: ["tests/journeys/access-matrix.ts has no row for commerce.user.v1.UserService/GetUser"],
+  },
+  {
     what: "an rpc that is gone",
     check: "breaking",
     plant: {
