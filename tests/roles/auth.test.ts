@@ -268,6 +268,29 @@ test("the used tokens of a session in use are forgotten after 30 days", async ()
   expect(kept).toHaveLength(3);
 });
 
+test("a password that is too long is refused before anything is done with it", async () => {
+  await using alone = await startTestRole("user", userRole);
+  const { auth, users, createUser, logIn } = accountsOf(alone);
+  const user = await createUser();
+  const me = subjectOf(await logIn(user));
+  const before = alone.statements.length;
+  for (const password of ["x".repeat(129), "x".repeat(1_000_000)]) {
+    const calls = [
+      auth().login({ email: user.email, password }),
+      users().createUser({ email: "other@example.com", password }),
+      auth(me).changePassword({ currentPassword: PASSWORD, newPassword: password }),
+    ];
+    const refused = await Promise.all(calls.map((call) => refusal(call)));
+    expect(refused.map(({ reason, details }) => [reason, details.fields?.map(({ field }) => field)])).toEqual([
+      ["INVALID_REQUEST", ["password"]],
+      ["INVALID_REQUEST", ["password"]],
+      ["INVALID_REQUEST", ["new_password"]],
+    ]);
+  }
+  // Not even a try was counted.
+  expect(alone.statements).toHaveLength(before);
+});
+
 test("addSamples adds its accounts once, to an empty shop that only this machine reaches", async () => {
   await using alone = await startTestRole("user", userRole);
   const { users, logIn } = accountsOf(alone);
