@@ -1,5 +1,5 @@
-import { generateKeyPairSync } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { createPublicKey, generateKeyPairSync } from "node:crypto";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import { registry } from "../roles/registry.ts";
@@ -14,20 +14,26 @@ const [folder = ""] = new Command("npm run keys --")
 mkdirSync(folder, { recursive: true, mode: 0o700 });
 let made = 0;
 for (const role of Object.keys(registry)) {
-  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
-  try {
-    writeFileSync(join(folder, `${role}.key`), privateKey.export({ format: "pem", type: "pkcs8" }), {
-      mode: 0o600,
-      flag: "wx",
-    });
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") continue;
-    throw error;
-  }
-  writeFileSync(join(folder, `${role}.pub`), publicKey.export({ format: "pem", type: "spki" }));
-  made += 1;
+  const file = join(folder, `${role}.key`);
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const isNew = write(file, privateKey.export({ format: "pem", type: "pkcs8" }), 0o600);
+  // Of the key that is there: one whose other half is missing gets it.
+  const publicKey = createPublicKey(readFileSync(file, "utf8"));
+  write(join(folder, `${role}.pub`), publicKey.export({ format: "pem", type: "spki" }), 0o644);
+  if (isNew) made += 1;
 }
 const kept = Object.keys(registry).length - made;
 process.stdout.write(
   `${String(made)} pairs of keys made in ${folder}${kept > 0 ? `, ${String(kept)} were there` : ""}\n`,
 );
+
+/** False where the file is there already: it stays as it is. */
+function write(file: string, content: string | Buffer, mode: number): boolean {
+  try {
+    writeFileSync(file, content, { mode, flag: "wx" });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}

@@ -34,6 +34,12 @@ export function derivedKeys(secret: string): AssertionKeys {
 export function keysIn(folder: string, own: readonly string[], all: readonly string[]): AssertionKeys {
   const privateKeys = new Map(own.map((role) => [role, readKey(join(folder, `${role}.key`), createPrivateKey)]));
   const publicKeys = new Map(all.map((role) => [role, readKey(join(folder, `${role}.pub`), createPublicKey)]));
+  for (const [role, key] of privateKeys) {
+    const published = publicKeys.get(role);
+    if (published && !createPublicKey(key).equals(published)) {
+      throw new Error(`KEYS_DIR: ${role}.key and ${role}.pub in ${folder} do not belong together`);
+    }
+  }
   const found = (keys: ReadonlyMap<string, KeyObject>, role: string): KeyObject => {
     const key = keys.get(role);
     if (!key) throw new Error(`there is no key of the role ${role}`);

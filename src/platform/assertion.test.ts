@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SignJWT } from "jose";
@@ -104,6 +104,8 @@ test("keys of a folder: a process speaks for its own roles only", async () => {
     expect(await ofUser.verify(await ofOrder.sign("user", service, false))).toMatchObject({ caller: "order" });
     await expect(ofUser.verify(await forge())).rejects.toMatchObject(refused);
     expect(() => keysIn(folder, ["order"], all).privateKey("user")).toThrow("there is no key of the role user");
+    writeFileSync(join(folder, "order.pub"), readFileSync(join(folder, "user.pub")));
+    expect(() => keysIn(folder, ["order"], all)).toThrow("order.key and order.pub");
     expect(() => keysIn(folder, ["product"], all)).toThrow(/KEYS_DIR: .*product\.key: .*npm run keys/);
   } finally {
     rmSync(folder, { recursive: true });

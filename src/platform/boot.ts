@@ -79,7 +79,8 @@ export async function boot(options: BootOptions): Promise<System> {
   };
   let stopped: Promise<void> | undefined;
   const stopping = new AbortController();
-  const tryout = config.databases === undefined && isLoopback(config.listenHost);
+  // With a proxy in front others reach it, wherever it listens.
+  const tryout = config.databases === undefined && isLoopback(config.listenHost) && config.trustedProxies.length === 0;
   const stop = (): Promise<void> =>
     (stopped ??= (async () => {
       stopping.abort();

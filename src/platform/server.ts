@@ -7,6 +7,7 @@ import { compressionGzip } from "@connectrpc/connect-node";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { fastify } from "fastify";
 import { Health } from "#gen/grpc/health/v1/health_pb.ts";
+import { clientAddressOf } from "./client-address.ts";
 import type { HttpAnswer, RpcHandler } from "./edge.ts";
 import { refuse, refuseUnknownPath, refuseUnservable } from "./edge.ts";
 import { mendErrors } from "./edge-mend.ts";
@@ -149,7 +150,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       acceptCompression: [compressionGzip],
       jsonOptions: jsonOptions(options.strictJson ?? false),
       shutdownSignal: stopping.signal,
-      contextValues: (request) => createContextValues().set(receivedId, request.id).set(receivedFrom, request.ip),
+      contextValues: (request) =>
+        createContextValues().set(receivedId, request.id).set(receivedFrom, addressOf(request)),
     });
   });
   await app.ready();
@@ -181,6 +183,11 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       return { port: (app.server.address() as AddressInfo).port };
     },
   };
+}
+
+/** Of the client: as a trusted proxy tells it, where it tells an address. */
+function addressOf({ ip, socket }: FastifyRequest): string {
+  return clientAddressOf(ip) ?? clientAddressOf(socket.remoteAddress ?? "") ?? "";
 }
 
 function pathOf(request: FastifyRequest): string {

@@ -43,7 +43,7 @@ Logout             missing    ok      own     own      own     denied   denied  
 LogoutEverywhere   missing    ok      denied  denied   ok      denied   ok         user.write
 ChangePassword     missing    ok      own     own      own     denied   denied     -
 ListSessions       missing    ok      denied  ok       ok      denied   ok         user.read
-SetUserRoles       missing    denied  denied  denied   ok      denied   ok         user.grant
+SetUserRoles       missing    denied  denied  denied   ok      denied   denied     user.grant
 ListSigningKeys    hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
 WatchRevocations   hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
 

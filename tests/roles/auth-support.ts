@@ -10,6 +10,7 @@ import type { Subject } from "../../src/platform/call.ts";
 import { anonymous } from "../../src/platform/call.ts";
 import { transaction } from "../../src/platform/database.ts";
 import { newId } from "../../src/platform/id.ts";
+import { permissionsOf } from "../../src/roles/user/permission.ts";
 import type { UserTables } from "../../src/roles/user/schema.ts";
 import { until } from "../support/conditions.ts";
 import type { TestRole } from "../support/role.ts";
@@ -25,7 +26,7 @@ export const DAY_MS = 24 * 60 * MINUTE_MS;
 export const admin: Subject = {
   kind: "user",
   id: newId(),
-  permissions: ["user.read", "user.write", "user.grant"],
+  permissions: permissionsOf(["admin"]),
 };
 
 /** A user as a subject. */

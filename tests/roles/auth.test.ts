@@ -5,7 +5,7 @@ import { decodeProtectedHeader, importJWK, jwtVerify } from "jose";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
-import { CreateUserRequestSchema, UserService } from "#gen/commerce/user/v1/user_pb.ts";
+import { CreateUserRequestSchema, UserRole, UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import type { Subject } from "../../src/platform/call.ts";
 import { anonymous } from "../../src/platform/call.ts";
 import { requestDigest } from "../../src/platform/digest.ts";
@@ -14,12 +14,13 @@ import { openCall } from "../../src/platform/incoming.ts";
 import { createPipeline } from "../../src/platform/pipeline.ts";
 import type { RoleDefinition } from "../../src/platform/role.ts";
 import { ALGORITHM, AUDIENCE, ISSUER, LIFETIME_S, TYP } from "../../src/roles/user/access-token.ts";
+import { permissionsOf } from "../../src/roles/user/permission.ts";
 import { SAMPLE_ACCOUNTS, SAMPLE_PASSWORD } from "../../src/roles/user/sample-accounts.ts";
 import userRole from "../../src/roles/user/index.ts";
 import { hashPassword } from "../../src/roles/user/password.ts";
 import { SESSION_MS } from "../../src/roles/user/session.ts";
 import type { TestRole } from "../support/role.ts";
-import { present, refusal, replayNote, settled, startTestRole } from "../support/role.ts";
+import { createTestClock, present, refusal, replayNote, settled, startTestRole } from "../support/role.ts";
 import { DAY_MS, MINUTE_MS, PASSWORD, accountsOf, admin, subjectOf } from "./auth-support.ts";
 
 let role: TestRole;
@@ -289,6 +290,34 @@ test("a password that is too long is refused before anything is done with it", a
   }
   // Not even a try was counted.
   expect(alone.statements).toHaveLength(before);
+});
+
+test("nobody gives a role that they do not have, and no machine gives any", async () => {
+  const user = await accounts.createUser();
+  const give = (subject: Subject, roles: UserRole[]) => accounts.auth(subject).setUserRoles({ userId: user.id, roles });
+  const clerk = { kind: "user", id: newId(), permissions: ["user.grant"] } as const;
+  const machine = { kind: "machine", id: newId(), permissions: permissionsOf(["admin"]) } as const;
+  for (const [subject, roles] of [
+    [clerk, [UserRole.ADMIN]],
+    [clerk, [UserRole.SUPPORT]],
+    [machine, [UserRole.SUPPORT]],
+    [machine, []],
+  ] as const) {
+    expect((await refusal(give(subject, [...roles]))).reason).toBe("ACCESS_DENIED");
+  }
+  expect((await give(admin, [UserRole.SUPPORT])).user?.roles).toEqual([UserRole.SUPPORT]);
+});
+
+test("a process whose clock is ahead locks nobody out elsewhere", async () => {
+  await using alone = await startTestRole("user", userRole);
+  const { createUser, logIn } = accountsOf(alone);
+  const user = await createUser();
+  const ahead = await alone.replica({ clock: createTestClock(new Date(alone.clock.now().getTime() + 60 * MINUTE_MS)) });
+  await refusal(accountsOf(alone, ahead).logIn(user, "wrong"));
+  expect((await refusal(logIn(user))).reason).toBe("RATE_LIMITED");
+  // As after as many wrong tries as there may be, and no longer.
+  alone.clock.advance(MINUTE_MS / 2);
+  expect(await logIn(user)).toBeDefined();
 });
 
 test("addSamples adds its accounts once, to an empty shop that only this machine reaches", async () => {

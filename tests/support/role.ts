@@ -56,7 +56,7 @@ export interface TestRole extends AsyncDisposable {
   readonly statements: readonly string[];
   readonly running: RunningRole;
   /** A second instance of the role on the same database, as another process would be. */
-  replica(setting?: Partial<Pick<RoleContext, "tryout">>): Promise<Pick<TestRole, "client" | "running">>;
+  replica(setting?: Partial<Pick<RoleContext, "clock" | "tryout">>): Promise<Pick<TestRole, "client" | "running">>;
   /** Begins the stop of the process: `context.stopping` aborts. */
   stop(): void;
 }

@@ -19,6 +19,7 @@ const SKU = /^[\w.-]{1,64}$/;
 
 interface Audited {
   readonly name: string;
+  readonly isStream: boolean;
   /** Recorded before it begins. */
   readonly hasIntent: boolean;
   /** Needs a permission: what it does is recorded durably before it is done. */
@@ -35,7 +36,9 @@ export function auditCalls({ audit, clock }: { readonly audit: Audit; readonly c
     const method = methods.get(call.method);
     if (!method) return undefined;
     const { hasIntent, isPrivileged } = method;
-    audit.reserve(hasIntent ? 2 : 1);
+    // A stream may stay open for an hour: it keeps no room until it ends, or streams that do nothing would take all of it.
+    const isStream = method.isStream;
+    audit.reserve(hasIntent && !isStream ? 2 : 1);
     const base = baseOf(call, method, input);
     let isIntended = false;
 
@@ -48,7 +51,8 @@ export function auditCalls({ audit, clock }: { readonly audit: Audit; readonly c
         else audit.add(intent);
       },
       end(failure, traffic) {
-        if (hasIntent && !isIntended) audit.release(1);
+        if (isStream && isIntended) audit.take(1);
+        if (!isStream && hasIntent && !isIntended) audit.release(1);
         audit.add({
           ...base,
           occurred_at: clock.now(),
@@ -72,6 +76,7 @@ function auditedOf(method: DescMethod): Audited | undefined {
   return {
     name: `${method.parent.typeName}/${method.name}`,
     isPrivileged,
+    isStream: method.methodKind !== "unary",
     // A stream may go on for an hour: that it began must not be known at its end only.
     hasIntent: isPrivileged || method.methodKind !== "unary",
     ids: method.input.fields.filter(isId),

@@ -35,6 +35,8 @@ export interface Audit {
    * @throws AppError OVERLOADED where there is none: a call that cannot be recorded is not carried out
    */
   reserve(entries: number): void;
+  /** Takes room whether there is any: for what has happened and must be recorded. */
+  take(entries: number): void;
   /** Gives back room that is not needed. */
   release(entries: number): void;
   /** Records, in room that was reserved; stored soon. */
@@ -136,6 +138,9 @@ export function createAudit({ chain, write, log, capacity = CAPACITY }: AuditOpt
       if (used + entries > capacity) {
         throw errors.OVERLOADED({ message: "The audit log is full; try again.", retryAfterMs: 1_000 });
       }
+      used += entries;
+    },
+    take(entries) {
       used += entries;
     },
     release(entries) {

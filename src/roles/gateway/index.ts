@@ -17,6 +17,7 @@ import { createGatewayRpc } from "./rpc.ts";
 import type { GatewayTables } from "./schema.ts";
 import { createSigningKeys } from "./signing-keys.ts";
 import { appendAudit } from "./store-audit.ts";
+import { refuseOthersLogin } from "./tryout.ts";
 import { findLiveApiKeys, updateLastUses } from "./store.ts";
 
 /**
@@ -35,6 +36,7 @@ export default defineRole({
   start({ config, tryout, database, others, peers, pages, clock, log, stopping }) {
     const db = database<GatewayTables>();
     const rates = config.RATE_LIMITS ?? (tryout ? "others" : "all");
+    const limitRate = rates === "off" ? undefined : createRateLimits({ loopback: rates === "all" });
     const user = userPeer(peers);
     const keys = createSigningKeys(() => user.listSigningKeys());
     const revocations = followRevocations({
@@ -57,7 +59,10 @@ export default defineRole({
         serve(GatewayService, createGatewayRpc({ db, pages, clock, apiKeys })),
       ],
       identify: createIdentify({ keys, revocations, apiKeys, now: () => clock.now().getTime() }),
-      ...(rates !== "off" && { admit: createRateLimits({ loopback: rates === "all" }) }),
+      admit: async (call) => {
+        if (tryout) refuseOthersLogin(call);
+        await limitRate?.(call);
+      },
       observe: auditCalls({ audit, clock }),
       async close() {
         await Promise.all([revocations.close(), apiKeys.close(), audit.close()]);

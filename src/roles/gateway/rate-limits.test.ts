@@ -2,6 +2,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
 import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
+import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import type { Call, Subject } from "../../platform/call.ts";
 import { anonymous } from "../../platform/call.ts";
 import { createRateLimits } from "./rate-limits.ts";
@@ -10,6 +11,7 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 const { login } = AuthService.method;
+const { createUser } = UserService.method;
 const { getProduct, queryProducts, addProduct } = ProductService.method;
 const ada: Subject = { kind: "user", id: "ada", permissions: [] };
 const FAR = "203.0.113.7";
@@ -56,6 +58,19 @@ test("who works for the shop may call ten times as often", async () => {
   for (const subject of [clerk, machine]) {
     expect(await countAdmitted(limit, 3_100, () => call(addProduct, FAR, subject))).toBe(3_000);
   }
+});
+
+test("what anybody may call is counted by address, however many accounts call", async () => {
+  const limit = createRateLimits({ loopback: true });
+  const account = (n: number): Subject => ({ kind: "user", id: `account ${String(n)}`, permissions: [] });
+  expect(await countAdmitted(limit, 100, (n) => call(createUser, FAR, account(n)))).toBe(20);
+  expect(await countAdmitted(limit, 100, (n) => call(createUser, `203.0.113.${String(n)}`, ada))).toBe(20);
+});
+
+test("clients of IPv4 are told apart, however their address is written", async () => {
+  const limit = createRateLimits({ loopback: true });
+  expect(await countAdmitted(limit, 100, (n) => call(login, `::ffff:198.51.100.${String(n)}`))).toBe(100);
+  expect(await countAdmitted(limit, 40, (n) => call(login, `198.51.100.200:${String(1_000 + n)}`))).toBe(30);
 });
 
 test("a user is one caller, from wherever; so is a network of IPv6", async () => {

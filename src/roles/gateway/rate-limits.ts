@@ -1,8 +1,10 @@
-import { isIPv6 } from "node:net";
+import type { DescMethod } from "@bufbuild/protobuf";
 import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
 import type { Call } from "../../platform/call.ts";
 import { subjectKey } from "../../platform/call.ts";
+import { clientNetworkOf, isLoopbackAddress } from "../../platform/client-address.ts";
 import { errors } from "../../platform/errors.ts";
+import { accessRule } from "../../platform/rules/access.ts";
 import type { RateLimit } from "../../platform/rules/rate-limit.ts";
 import { rateLimit } from "../../platform/rules/rate-limit.ts";
 
@@ -31,44 +33,33 @@ export function createRateLimits({ loopback }: RateLimitOptions): LimitRate {
     return limiter;
   }
 
-  return async (call) => {
-    if (!loopback && isLoopback(call.clientAddress)) return;
+  async function count(call: Call, caller: string, factor: number): Promise<void> {
     const limit = rateLimit(call.method);
-    const calls = limit.calls * (isStaff(call) ? STAFF_FACTOR : 1);
+    const calls = limit.calls * factor;
     try {
-      await limiterOf(limit, calls).consume(callerOf(call));
+      await limiterOf(limit, calls).consume(caller);
     } catch (refused) {
       if (!(refused instanceof RateLimiterRes)) throw refused;
       const description = `At most ${String(calls)} calls in ${String(limit.seconds)} s.`;
       throw errors.RATE_LIMITED({ retryAfterMs: refused.msBeforeNext, quota: { subject: limit.name, description } });
     }
+  }
+
+  return async (call) => {
+    const { clientAddress = "", method, subject } = call;
+    if (!loopback && isLoopbackAddress(clientAddress)) return;
+    const who = subjectKey(subject);
+    // Accounts cost nothing: what anybody may call is counted by address, whoever it is.
+    const isByAddress = who === "" || (hasOwnLimit(method) && accessRule(method).level === "public");
+    if (isByAddress) await count(call, clientNetworkOf(clientAddress), 1);
+    if (who !== "") await count(call, who, isStaff(call) ? STAFF_FACTOR : 1);
   };
+}
+
+function hasOwnLimit(method: DescMethod): boolean {
+  return rateLimit(method).name === method.name;
 }
 
 function isStaff({ subject }: Call): boolean {
   return subject.kind === "machine" || (subject.kind === "user" && subject.permissions.length > 0);
-}
-
-/** Who is counted: whoever has proved who they are, else the address; of IPv6 the network, which is one client's. */
-function callerOf({ subject, clientAddress = "" }: Call): string {
-  return subjectKey(subject) || (isIPv6(clientAddress) ? networkOf(clientAddress) : clientAddress);
-}
-
-/** The first 64 bits. */
-function networkOf(address: string): string {
-  const [head = "", tail] = address.split("::");
-  const groups = head === "" ? [] : head.split(":");
-  if (tail !== undefined) {
-    const last = tail === "" ? [] : tail.split(":");
-    while (groups.length + last.length < 8) groups.push("0");
-    groups.push(...last);
-  }
-  return groups
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(":");
-}
-
-function isLoopback(address = ""): boolean {
-  return address === "::1" || /^(?:::ffff:)?127\./.test(address);
 }

@@ -7,7 +7,7 @@ import { SAMPLE_ACCOUNTS, SAMPLE_PASSWORD } from "./sample-accounts.ts";
 import type { UserTables } from "./schema.ts";
 import { findAccount, insertPassword, removePassword } from "./store-credentials.ts";
 import { endSessions } from "./store-sessions.ts";
-import { insertUser, isWithoutUsers, lockSamples } from "./store.ts";
+import { insertUser, isWithoutUsers, lockSamples, removeRoles } from "./store.ts";
 
 /** Adds the sample accounts where there is no user, all of them or none. */
 export async function addSamples(db: Kysely<UserTables>, passwords: Passwords, clock: Clock): Promise<void> {
@@ -29,7 +29,7 @@ export async function addSamples(db: Kysely<UserTables>, passwords: Passwords, c
 }
 
 /**
- * Takes the login from the sample accounts that still have the password which everybody knows: they were made when only
+ * Takes the login, and the roles, from the sample accounts that still have the password which everybody knows: they were made when only
  * this machine reached the shop. One whose password was changed stays as it is.
  */
 export async function lockSamplesOut(db: Kysely<UserTables>, passwords: Passwords, clock: Clock): Promise<void> {
@@ -38,6 +38,7 @@ export async function lockSamplesOut(db: Kysely<UserTables>, passwords: Password
     if (!password || !(await passwords.verify(SAMPLE_PASSWORD, password.hash))) continue;
     await transaction(db, async (trx) => {
       await removePassword(trx, password);
+      await removeRoles(trx, password.userId, clock.now());
       await endSessions(trx, { userId: password.userId }, clock.now());
     });
   }

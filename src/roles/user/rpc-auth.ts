@@ -8,9 +8,12 @@ import { transaction } from "../../platform/database.ts";
 import type { Once } from "../../platform/idempotency.ts";
 import { answer, claimOf } from "../../platform/idempotency.ts";
 import { checkActsFor } from "../../platform/rules/access.ts";
+import { errors } from "../../platform/errors.ts";
 import { changePassword } from "./change-password.ts";
 import type { AuthContext, Tokens } from "./log-in.ts";
 import { logIn } from "./log-in.ts";
+import type { UserRole } from "./permission.ts";
+import { permissionsOf } from "./permission.ts";
 import { refreshSession } from "./refresh-session.ts";
 import { callingUser, parseRoles, userToProto } from "./rpc-messages.ts";
 import type { UserTables } from "./schema.ts";
@@ -76,9 +79,11 @@ export function createAuthRpc(context: AuthRpcOptions): Handlers<typeof AuthServ
 
     async setUserRoles(request, call) {
       const id = request.userId.toLowerCase();
+      const roles = parseRoles(request.roles);
+      checkGives(call.subject, roles);
       const claim = claimOf(call, SetUserRolesRequestSchema, request, { scope: id });
       const outcome = await once(claim, SetUserRolesResponseSchema, async (trx) => {
-        const user = await setUserRoles(trx, id, request.expectedVersion, parseRoles(request.roles), clock.now());
+        const user = await setUserRoles(trx, id, request.expectedVersion, roles, clock.now());
         return create(SetUserRolesResponseSchema, { user: userToProto(user) });
       });
       return answer(call, outcome);
@@ -93,6 +98,16 @@ export function createAuthRpc(context: AuthRpcOptions): Handlers<typeof AuthServ
       return watchRevocations(context, call, afterPosition);
     },
   };
+}
+
+/**
+ * Nobody gives what they do not have, and no machine gives: what it gave would outlive its key.
+ * @throws AppError ACCESS_DENIED
+ */
+function checkGives(subject: Subject, roles: readonly UserRole[]): void {
+  const held = subject.kind === "user" ? subject.permissions : [];
+  const isHeld = permissionsOf(roles).every((permission) => held.includes(permission));
+  if (subject.kind !== "user" || !isHeld) throw errors.ACCESS_DENIED();
 }
 
 /** Whom a call is about: the caller, or with the permission whom it names. */

@@ -26,8 +26,12 @@ export async function takeAttempt(
     returning 1
   `.execute(db);
   if (rows.length > 0) return undefined;
-  const bucket = await db.selectFrom("login_throttle").select("full_at").where("key", "=", key).executeTakeFirst();
-  return bucket?.full_at ?? now;
+  // What a process wrote whose clock is ahead counts as an empty bucket from now on, and as no more.
+  const empty = new Date(now.getTime() + burst * intervalMs);
+  const { rows: buckets } = await sql<{ full_at: Date }>`
+    update login_throttle set full_at = least(full_at, ${empty}::timestamptz) where key = ${key} returning full_at
+  `.execute(db);
+  return buckets[0]?.full_at ?? now;
 }
 
 /** Fills a bucket. */

@@ -111,3 +111,12 @@ export async function isWithoutUsers(db: Kysely<UserTables>): Promise<boolean> {
 export async function lockSamples(trx: Transaction<UserTables>): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtext('samples'))`.execute(trx);
 }
+
+/** Takes all roles from a user. */
+export async function removeRoles(trx: Transaction<UserTables>, id: string, now: Date): Promise<void> {
+  await trx
+    .updateTable("users")
+    .set((eb) => ({ roles: [], version: eb("version", "+", 1), updated_at: now }))
+    .where("id", "=", id)
+    .execute();
+}

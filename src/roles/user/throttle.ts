@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { isIPv6 } from "node:net";
+import { clientNetworkOf } from "../../platform/client-address.ts";
 
 /** A token bucket: so many attempts at once, then one each interval. */
 export interface Limit {
@@ -41,7 +41,7 @@ export function accountKey(email: string): Buffer {
 
 /** The bucket of a client's address; all addresses of an IPv6 /64 share one, since one client has them all. */
 export function addressKey(address: string): Buffer {
-  return keyOf("address", networkOf(address.toLowerCase()));
+  return keyOf("address", clientNetworkOf(address));
 }
 
 /** The bucket of the current passwords that are tried by somebody who is logged in. */
@@ -51,20 +51,4 @@ export function passwordKey(userId: string): Buffer {
 
 function keyOf(kind: string, what: string): Buffer {
   return createHash("sha256").update(`${kind}\0${what}`).digest();
-}
-
-function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(address)?.[1];
-  if (mapped !== undefined) return mapped;
-  const [bare = ""] = address.split("%");
-  if (!isIPv6(bare)) return address;
-  const [left = "", right] = bare.split("::");
-  const head = left === "" ? [] : left.split(":");
-  const tail = right === undefined || right === "" ? [] : right.split(":");
-  const zeros = right === undefined ? 0 : 8 - head.length - tail.length;
-  const groups = [...head, ...Array.from({ length: zeros }, () => "0"), ...tail];
-  return `${groups
-    .slice(0, 4)
-    .map((group) => parseInt(group, 16).toString(16))
-    .join(":")}::/64`;
 }
