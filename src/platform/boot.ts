@@ -3,6 +3,7 @@ import { createAssertions } from "./assertion.ts";
 import type { AssertionKeys } from "./assertion-keys.ts";
 import { derivedKeys, keysIn } from "./assertion-keys.ts";
 import { byAssertion, byToken } from "./authenticate.ts";
+import { isLoopbackAddress } from "./client-address.ts";
 import { createConnectionPool, createPeers } from "./clients/clients.ts";
 import { systemClock } from "./clock.ts";
 import type { Config } from "./config.ts";
@@ -80,7 +81,8 @@ export async function boot(options: BootOptions): Promise<System> {
   let stopped: Promise<void> | undefined;
   const stopping = new AbortController();
   // With a proxy in front others reach it, wherever it listens.
-  const tryout = config.databases === undefined && isLoopback(config.listenHost) && config.trustedProxies.length === 0;
+  const isReached = config.listenHost !== "localhost" && !isLoopbackAddress(config.listenHost);
+  const tryout = config.databases === undefined && !isReached && config.trustedProxies.length === 0;
   const stop = (): Promise<void> =>
     (stopped ??= (async () => {
       stopping.abort();
@@ -265,10 +267,6 @@ export async function boot(options: BootOptions): Promise<System> {
       },
     });
   }
-}
-
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "::1" || host.startsWith("127.");
 }
 
 function owned(database: RoleDatabase | undefined, role: string): RoleDatabase {

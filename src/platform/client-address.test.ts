@@ -24,7 +24,7 @@ test("this machine's own", () => {
   for (const own of ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1"]) {
     expect(isLoopbackAddress(own), own).toBe(true);
   }
-  for (const other of ["", "10.127.0.1", "::2", "::ffff:8.8.8.8", "1::1"]) {
+  for (const other of ["", "10.127.0.1", "::2", "::ffff:8.8.8.8", "1::1", "127.evil.example"]) {
     expect(isLoopbackAddress(other), other).toBe(false);
   }
 });

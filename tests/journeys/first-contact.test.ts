@@ -106,6 +106,16 @@ describe("a shop of one's own", () => {
     expect(nowhere).toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("no shop") as string });
   });
 
+  test("lets nobody log in through a proxy: everybody knows its passwords", async () => {
+    const login = async (headers: Readonly<Record<string, string>>) => {
+      const url = `http://localhost:${String(shop.ports["gateway"])}/commerce.user.v1.AuthService/Login`;
+      const request = { method: "POST", body: JSON.stringify(sampleAdmin) };
+      return (await fetch(url, { ...request, headers: { "content-type": "application/json", ...headers } })).status;
+    };
+    expect(await login({})).toBe(200);
+    expect(await login({ "x-forwarded-for": "203.0.113.9" })).toBe(403);
+  });
+
   test("makes an admin of an account, in its database", async () => {
     const account = { email: "Grace@example.com", password: "another password" };
     const url = `http://localhost:${String(shop.ports["gateway"])}`;
