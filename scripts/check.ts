@@ -10,6 +10,7 @@ import { breaksTheRelease } from "./checks/breaking.ts";
 import { command } from "./checks/command.ts";
 import { generatedIsCurrent } from "./checks/generated.ts";
 import { checkImports } from "./checks/imports.ts";
+import { mailsAreCurrent } from "./checks/mails.ts";
 
 /** What went wrong; an empty string when nothing did. */
 type Check = {
@@ -61,6 +62,11 @@ const checks: Record<string, Check> = {
     mend: "keep the old field or method below proto/ and add a new one; only a release moves proto/release.binpb",
   },
   generated: { about: "gen/ is what `npm run generate` would write", run: generatedIsCurrent },
+  mails: {
+    about: "the layout of mails is what its MJML compiles to",
+    run: mailsAreCurrent,
+    mend: "npm run mails",
+  },
   vendored: {
     about: "proto/third_party is what the pinned packages hold",
     run: () => command("node", "scripts/vendor-protos.ts", "--check"),

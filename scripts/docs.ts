@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { absentFolders, architecturePages } from "./docs/architecture.ts";
 import { configurationPages, unknownKeys } from "./docs/configuration.ts";
 import { errorDifferences, errorPages } from "./docs/errors.ts";
+import { eventPages } from "./docs/events.ts";
 import { comparePages, writePages } from "./docs/page.ts";
 import type { Page } from "./docs/page.ts";
 import { securityPages } from "./docs/security.ts";
@@ -16,6 +17,7 @@ interface Part {
 const parts: Readonly<Record<string, Part>> = {
   configuration: { pages: configurationPages, findings: unknownKeys },
   errors: { pages: errorPages, findings: errorDifferences },
+  events: { pages: eventPages, findings: () => [] },
   architecture: { pages: architecturePages, findings: absentFolders },
   security: { pages: securityPages, findings: () => [] },
   snippets: { pages: () => [], findings: staleText },

@@ -158,7 +158,7 @@ function withRows(text: string, { role, Role }: Words): string {
   const end = text.indexOf("\n`;\n");
   if (end === -1) throw new Error(`${MATRIX} does not look as expected; add the rows of ${role} by hand.`);
   const row = (rpc: string, ...words: string[]) =>
-    [rpc.padEnd(18), ...["missing", ...words].map((word, at) => word.padEnd([10, 7, 7, 8, 7, 8, 10, 0][at] ?? 0))].join(
+    [rpc.padEnd(24), ...["missing", ...words].map((word, at) => word.padEnd([10, 7, 7, 8, 7, 8, 10, 0][at] ?? 0))].join(
       " ",
     );
   const rows = [

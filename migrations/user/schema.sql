@@ -35,6 +35,48 @@ create table login_throttle (
   constraint login_throttle_pkey PRIMARY KEY (key)
 );
 
+create table outbox (
+  id uuid not null,
+  "position" bigint generated always as identity not null,
+  partition smallint not null,
+  aggregate_id uuid not null,
+  sequence bigint not null,
+  type text not null,
+  version integer not null,
+  payload bytea not null,
+  traceparent text not null,
+  occurred_at timestamp(3) with time zone not null,
+  published_at timestamp with time zone,
+  published_by bigint,
+  constraint outbox_pkey PRIMARY KEY (id),
+  constraint outbox_aggregate_sequence_key UNIQUE (aggregate_id, sequence),
+  constraint outbox_partition_check CHECK (partition >= 0 AND partition <= 15),
+  constraint outbox_sequence_check CHECK (sequence > 0),
+  constraint outbox_version_check CHECK (version > 0)
+);
+
+create table outbox_consumers (
+  name text not null,
+  since timestamp with time zone not null,
+  declared boolean not null,
+  constraint outbox_consumers_pkey PRIMARY KEY (name)
+);
+
+create table outbox_sequences (
+  aggregate_id uuid not null,
+  last bigint not null,
+  pruned_at timestamp with time zone,
+  constraint outbox_sequences_pkey PRIMARY KEY (aggregate_id),
+  constraint outbox_sequences_last_check CHECK (last > 0)
+);
+
+create table password_reset_requests (
+  id uuid not null,
+  email text not null,
+  requested_at timestamp(3) with time zone not null,
+  constraint password_reset_requests_pkey PRIMARY KEY (id)
+);
+
 create table refresh_tokens (
   hash bytea not null,
   session_id uuid not null,
@@ -42,6 +84,21 @@ create table refresh_tokens (
   used_at timestamp(3) with time zone,
   constraint refresh_tokens_pkey PRIMARY KEY (hash),
   constraint refresh_tokens_hash_check CHECK (octet_length(hash) = 32)
+);
+
+create table relay_leases (
+  partition smallint not null,
+  token bigint not null,
+  owner uuid,
+  expires_at timestamp with time zone not null,
+  constraint relay_leases_pkey PRIMARY KEY (partition),
+  constraint relay_leases_partition_check CHECK (partition >= 0 AND partition <= 15)
+);
+
+create table relay_members (
+  id uuid not null,
+  seen_at timestamp with time zone not null,
+  constraint relay_members_pkey PRIMARY KEY (id)
 );
 
 create table revocations (
@@ -84,6 +141,8 @@ create table users (
   created_at timestamp(3) with time zone not null,
   updated_at timestamp(3) with time zone not null,
   roles text[] default '{}'::text[] not null,
+  locale text default ''::text not null,
+  email_confirmed_at timestamp(3) with time zone,
   constraint users_pkey PRIMARY KEY (id),
   constraint users_roles_check CHECK (roles <@ ARRAY['admin'::text, 'support'::text]),
   constraint users_state_check CHECK (state = ANY (ARRAY['active'::text, 'deactivated'::text])),
@@ -103,6 +162,10 @@ CREATE INDEX addresses_user_idx ON addresses USING btree (user_id, id);
 CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys USING btree (created_at);
 
 CREATE INDEX login_throttle_full_at_idx ON login_throttle USING btree (full_at);
+
+CREATE INDEX outbox_published_at_idx ON outbox USING btree (published_at);
+
+CREATE INDEX outbox_unpublished_idx ON outbox USING btree (partition, "position") WHERE published_at IS NULL;
 
 CREATE UNIQUE INDEX refresh_tokens_live_key ON refresh_tokens USING btree (session_id) WHERE used_at IS NULL;
 

@@ -7,6 +7,7 @@ import { readSources, root } from "./source.ts";
 const EXCEPTIONS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   computed: {
     "src/platform/embedded/binaries.ts": "finds the package of this platform, which may be absent",
+    "src/platform/events/migrate-bus.ts": "reads which schema pg-boss has",
     "src/platform/embedded/lock.ts": "takes node:sqlite without its warning",
     "src/platform/migrate.ts": "loads what is in migrations/",
     "src/commands/migrate.ts": "finds the program of kysely-ctl",
@@ -20,6 +21,8 @@ const EXCEPTIONS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "src/roles/gateway/forward.ts": "a use case without a noun: carrying calls from one transport to another",
   },
   roleNames: {
+    "src/platform/notifications.ts": "pg has an event of that name",
+    "src/platform/events/bus-postgres-listener.ts": "pg has an event of that name",
     "src/platform/call.ts": "a subject's kind is also called user",
     "src/platform/rules/access.ts": "a subject's kind is also called user",
   },

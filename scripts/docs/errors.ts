@@ -1,17 +1,14 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { fromBinary } from "@bufbuild/protobuf";
 import type { FileDescriptorProto } from "@bufbuild/protobuf/wkt";
-import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import { codeFromString, codeToHttpStatus } from "@connectrpc/connect/protocol-connect";
 import type { ErrorKind } from "../../src/platform/errors.ts";
 import { AppError, errors } from "../../src/platform/errors.ts";
 import { registry } from "../../src/roles/registry.ts";
-import { buildImage } from "../checks/breaking.ts";
 import { root } from "../checks/source.ts";
+import { commentAt, readImage } from "./image.ts";
 import type { Page } from "./page.ts";
 import { code, table } from "./page.ts";
 
@@ -122,31 +119,20 @@ function kindsOf(exported: Readonly<Record<string, unknown>>): ReadonlyMap<strin
 }
 
 function readCatalogues(): Catalogue[] {
-  const folder = mkdtempSync(join(tmpdir(), "connect-commerce-errors-"));
-  try {
-    const image = join(folder, "image.binpb");
-    const failure = buildImage(image);
-    if (failure !== "") throw new Error(failure);
-    const { file: files } = fromBinary(FileDescriptorSetSchema, readFileSync(image));
-    const found = files.filter(({ name }) => name.startsWith("commerce/")).flatMap(cataloguesOf);
-    const order = ["common", ...Object.keys(registry)];
-    return found.sort((a, b) => order.indexOf(a.owner) - order.indexOf(b.owner));
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  const order = ["common", ...Object.keys(registry)];
+  return readImage()
+    .flatMap(cataloguesOf)
+    .sort((a, b) => order.indexOf(a.owner) - order.indexOf(b.owner));
 }
 
 function cataloguesOf(file: FileDescriptorProto): Catalogue[] {
-  /** descriptor.proto: 5 is FileDescriptorProto.enum_type, 2 is EnumDescriptorProto.value. */
-  const commentAt = (enumIndex: number, valueIndex: number) =>
-    file.sourceCodeInfo?.location.find(({ path }) => path.join() === [5, enumIndex, 2, valueIndex].join())
-      ?.leadingComments ?? "";
   return file.enumType.flatMap((type, enumIndex) => {
     if (!type.name.endsWith("ErrorReason")) return [];
     const prefix = `${type.name.replace(/(?<=[a-z0-9])(?=[A-Z])/g, "_").toUpperCase()}_`;
     const documented = type.value.flatMap(({ name, number }, valueIndex): Reason[] => {
       if (number === 0) return [];
-      const comment = commentAt(enumIndex, valueIndex).trim().replace(/\s+/g, " ");
+      // descriptor.proto: 5 is FileDescriptorProto.enum_type, 2 is EnumDescriptorProto.value.
+      const comment = commentAt(file, 5, enumIndex, 2, valueIndex);
       const [, kind = "", text = ""] = /^(\w+): (.*)$/.exec(comment) ?? [];
       return [{ name: name.slice(prefix.length), kind, text: text.charAt(0).toUpperCase() + text.slice(1) }];
     });

@@ -21,7 +21,7 @@ export function banner(system: System, config: Config): string {
   ${data}
 ${system.embedded?.notice ? `  ${system.embedded.notice}\n` : ""}
   ${accounts}
-
+${system.tryout ? `  Mails: ${url}/-/notification/mailbox\n` : ""}
   Try it:
 
   curl ${url}/commerce.product.v1.ProductService/QueryProducts \\

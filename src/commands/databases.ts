@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { databaseKey, databaseUrls } from "../platform/config-databases.ts";
-import { reader } from "../platform/config-validators.ts";
+import { databaseKey, databaseUrls, eventsDatabaseUrl } from "../platform/config-databases.ts";
+import { busUrl, reader } from "../platform/config-validators.ts";
 import { ConfigError } from "../platform/config.ts";
 import { databaseName } from "../platform/database-name.ts";
 import { connectionFileOf } from "../platform/embedded-postgres.ts";
@@ -22,26 +22,39 @@ export interface DatabaseSources {
  * instance that runs on DATA_DIR. @throws Error that lists the ways, where none is there.
  */
 export function databaseUrl(role: string, sources: DatabaseSources = {}): string {
+  return findUrl(role, databaseKey(role), sources, (read) => databaseUrls([role], sources.single ?? true, read)[role]);
+}
+
+/** Where the bus is: its database `events`, or a broker. Like {@link databaseUrl}, with BUS_URL as its own key. */
+export function busAddress(sources: Omit<DatabaseSources, "single"> = {}): string {
+  return findUrl("events", "BUS_URL", sources, (read) => {
+    const { BUS_URL } = read({ BUS_URL: busUrl({ default: undefined, desc: "Where events go" }) });
+    return BUS_URL ?? eventsDatabaseUrl(read);
+  });
+}
+
+type Read = ReturnType<typeof reader>;
+
+function findUrl(
+  role: string,
+  key: string,
+  sources: DatabaseSources,
+  inEnvironment: (read: Read) => string | undefined,
+): string {
   const env = sources.env ?? readEnvironment();
   const given = sources.given?.[role];
   if (given !== undefined) return given;
-  const url = environmentUrl(role, env, sources.single ?? true);
+  const problems: string[] = [];
+  const url = inEnvironment(reader(env, problems));
+  if (problems.length > 0) throw new ConfigError(problems);
   if (url !== undefined) return url;
   const dataDir = resolve(env["DATA_DIR"] ?? ".data");
   const running = embeddedUrl(role, dataDir);
   if (running !== undefined) return running;
   throw new Error(
     `No database is known for ${role}: start the shop (npm start; its data folder would be ${dataDir}), or give ` +
-      `--database ${role}=postgres://…, ${databaseKey(role)} or DATABASE_URL.`,
+      `--database ${role}=postgres://…, ${key} or DATABASE_URL.`,
   );
-}
-
-/** What the environment says. @throws ConfigError */
-function environmentUrl(role: string, env: Environment, single: boolean): string | undefined {
-  const problems: string[] = [];
-  const url = databaseUrls([role], single, reader(env, problems))[role];
-  if (problems.length > 0) throw new ConfigError(problems);
-  return url;
 }
 
 /** Undefined where no instance runs: a file that a killed one left does not count. */

@@ -1,36 +1,43 @@
 import { Command } from "commander";
-import { Client } from "pg";
+import { openDatabase } from "../platform/database.ts";
+import { createOutbox } from "../platform/events/outbox.ts";
+import { createLogger } from "../platform/logger.ts";
+import { announceUsers, userEvents } from "../roles/user/events.ts";
+import { grantRole } from "../roles/user/grant-role.ts";
+import type { UserRole } from "../roles/user/permission.ts";
+import type { UserTables } from "../roles/user/schema.ts";
 import { databaseUrl } from "./databases.ts";
 
-const ROLES = ["support", "admin"];
+const ROLES = ["support", "admin"] as const satisfies readonly UserRole[];
 
 const program = new Command("npm run grant --")
   .description("Makes a user support or admin, in the database: that is how a shop gets its first admin.")
-  .argument("<email>", "of an account that exists; CreateUser makes one, with a password")
+  .argument("<email>", "of an active account; CreateUser makes one, with a password")
   .argument("<role>", ROLES.join(" or "))
   .option("--database <url>", "the database of the user role")
   .addHelpText("after", "\nThe roles are in the next access token: log in again, or refresh.\n")
   .parse();
 
-const [email = "", role = ""] = program.args;
-if (!ROLES.includes(role)) program.error(`There is no role "${role}": ${ROLES.join(", ")}.`);
+const [email = "", name = ""] = program.args;
+const role = ROLES.find((known) => known === name) ?? program.error(`There is no role "${name}": ${ROLES.join(", ")}.`);
 const { database } = program.opts<{ database?: string }>();
 
 try {
   const url = databaseUrl("user", database === undefined ? {} : { given: { user: database } });
-  const client = new Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
-  await client.connect();
+  const log = createLogger({ level: "error", format: "json" });
+  const { db, close } = openDatabase<UserTables>({ url, role: "user", poolSize: 1, log });
   try {
-    const { rows } = await client.query<{ roles: string[] }>(
-      `update users set roles = array(select distinct unnest(roles || $2::text) as role order by role), version = version + 1, updated_at = now()
-       where lower(email) = lower($1) returning roles`,
-      [email, role],
-    );
-    const [user] = rows;
-    if (!user) throw new Error(`There is no account ${email}; CreateUser makes one.`);
-    process.stdout.write(`${email} is now ${user.roles.join(" and ")}.\n`);
+    // The shop's own relay publishes the event within a second.
+    const outbox = createOutbox({ ...userEvents.emits, wake: () => undefined });
+    const announce = announceUsers(outbox, {
+      send: () => undefined,
+      listen: () => ({ close: () => Promise.resolve() }),
+    });
+    const roles = await grantRole(db, email, role, announce);
+    if (!roles) throw new Error(`There is no active account ${email}; CreateUser makes one.`);
+    process.stdout.write(`${email} is now ${roles.join(" and ")}.\n`);
   } finally {
-    await client.end();
+    await close();
   }
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);

@@ -13,6 +13,7 @@ const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 let project: string;
 let cart: TestDatabase;
 let wish: TestDatabase;
+let events: TestDatabase;
 
 beforeAll(async () => {
   project = await mkdtemp(join(tmpdir(), "migrate-command-"));
@@ -22,11 +23,11 @@ beforeAll(async () => {
   await symlink(join(ROOT, "node_modules"), join(project, "node_modules"), "junction");
   await migration("cart", "202601010000-carts", "create table carts (id int)", "drop table carts");
   await migration("wish", "202601010000-wishes", "create table wishes (id int)", "drop table wishes");
-  [cart, wish] = await Promise.all([createEmptyDatabase(), createEmptyDatabase()]);
+  [cart, wish, events] = await Promise.all([createEmptyDatabase(), createEmptyDatabase(), createEmptyDatabase()]);
 });
 
 afterAll(async () => {
-  await Promise.all([cart.drop(), wish.drop()]);
+  await Promise.all([cart.drop(), wish.drop(), events.drop()]);
   await rm(project, { recursive: true, force: true });
 });
 
@@ -41,10 +42,17 @@ export const down = (db: Kysely<unknown>) => sql\`${down}\`.execute(db);
 }
 
 function migrate(...args: string[]): Promise<{ code: number; out: string; err: string }> {
-  const given = ["--database", `cart=${cart.url}`, "--database", `wish=${wish.url}`];
-  const env = { PATH: process.env["PATH"] };
+  return migrateWith({ BUS_URL: events.url }, ...args);
+}
+
+function migrateWith(
+  given: Record<string, string>,
+  ...args: string[]
+): Promise<{ code: number; out: string; err: string }> {
+  const databases = ["--database", `cart=${cart.url}`, "--database", `wish=${wish.url}`];
+  const env = { PATH: process.env["PATH"], ...given };
   return new Promise((resolve) => {
-    const line = [join(project, "src/commands/migrate.ts"), ...args, ...given];
+    const line = [join(project, "src/commands/migrate.ts"), ...args, ...databases];
     const child = execFile(process.execPath, line, { cwd: project, env }, (_error, out, err) => {
       resolve({ code: child.exitCode ?? -1, out, err });
     });
@@ -70,7 +78,7 @@ test("all goes on after a failure, names role and migration, and exits 1", async
   const { code, err, out } = await migrate("all");
   expect(code).toBe(1);
   expect(err.trim()).toBe(
-    '1 of 2 failed:\n  cart: migrations/cart/202601020000-again.ts: error: relation "carts" already exists',
+    '1 of 3 failed:\n  cart: migrations/cart/202601020000-again.ts: error: relation "carts" already exists',
   );
   expect(out).toContain("202601020000-more");
 });
@@ -78,11 +86,43 @@ test("all goes on after a failure, names role and migration, and exits 1", async
 test("wrong usage exits 2 and says what there is", async () => {
   expect(await migrate("order")).toMatchObject({
     code: 2,
-    err: 'There is no role "order" with migrations: all, cart, wish.\n',
+    err: 'There is no role "order" with migrations: all, cart, wish, events.\n',
   });
   expect(await migrate("all", "sideways")).toMatchObject({
     code: 2,
     err: expect.stringContaining("up, down, status") as string,
   });
   expect((await migrate()).code).toBe(2);
+});
+
+test("the bus's schema goes with all of them, or alone; it goes forward only", async () => {
+  const fresh = await createEmptyDatabase();
+  const gone = new URL(fresh.url);
+  await fresh.drop();
+  const bus = ["--database", `events=${gone.href}`];
+  expect(await migrate("events", "status", ...bus)).toMatchObject({
+    code: 1,
+    err: expect.stringMatching(/^\n1 of 1 failed:\n {2}events: database "\w+" does not exist\n$/) as string,
+  });
+  expect(await migrate("events", ...bus)).toMatchObject({
+    code: 0,
+    out: expect.stringMatching(/events: database test_empty_\w+ on 127[^\n]*\n✓ pg-boss schema \d+\n$/) as string,
+  });
+  await fresh.drop();
+  expect((await migrate("events", "status")).out).toMatch(/\[✓\] pg-boss schema \d+\n$/);
+  expect((await migrate("events")).out).toContain("✓ Nothing is pending");
+  expect(await migrate("events", "down")).toMatchObject({
+    code: 2,
+    err: "The schema of events is pg-boss's; it goes forward only.\n",
+  });
+});
+
+test("a broker has nothing to migrate, and without an address the command says where it may be given", async () => {
+  expect(await migrateWith({ BUS_URL: "amqp://me:secret@localhost" }, "events")).toMatchObject({
+    code: 0,
+    out: "\nevents: on a broker (amqp:) there is nothing to migrate\n",
+  });
+  const { code, err } = await migrateWith({ DATA_DIR: join(project, "no-shop") }, "events");
+  expect(code).toBe(1);
+  expect(err).toContain("--database events=postgres://…, BUS_URL or DATABASE_URL");
 });

@@ -7,11 +7,16 @@ import { Command, InvalidArgumentError } from "commander";
 import { databaseOf, ensureDatabase } from "../platform/database-create.ts";
 import { migratedRoles } from "../platform/migrate.ts";
 import { databaseKey } from "../platform/config-databases.ts";
-import { databaseUrl } from "./databases.ts";
+import { busMigration, isMigratedBus, migrateBus, pendingBusMigration } from "../platform/events/migrate-bus.ts";
+import { createLogger } from "../platform/logger.ts";
+import { busAddress, databaseUrl } from "./databases.ts";
 
 /** What kysely-ctl calls our actions. */
 const ACTIONS = { up: "latest", down: "down", status: "list" } as const;
 type Action = keyof typeof ACTIONS;
+
+/** The target beside the roles: the database of the bus. */
+const EVENTS = "events";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -24,9 +29,9 @@ interface Target {
 type Failure = string | undefined;
 
 async function main(): Promise<void> {
-  const roles = await migratedRoles();
+  const roles = [...(await migratedRoles()), EVENTS];
   const program = new Command("npm run migrate --")
-    .description("Applies, undoes or lists the migrations of a role's database.")
+    .description("Applies, undoes or lists the migrations of a role's database, or of the bus's (events).")
     .argument("<role>", `all, or one of ${roles.join(", ")}`)
     .argument("[action]", "up (all pending ones, the default), down (undo the last one), status", "up")
     .option("--database <role>=<url>", "where a role's database is; may be repeated", collectDatabase)
@@ -38,12 +43,15 @@ async function main(): Promise<void> {
   if (targets.length === 0) program.error(`There is no role "${role}" with migrations: all, ${roles.join(", ")}.`);
   if (!isAction(action)) program.error(`There is no action "${action}": ${Object.keys(ACTIONS).join(", ")}.`);
   if (role === "all" && action === "down") program.error("Undo the migrations of one role at a time.");
+  if (role === EVENTS && action === "down") program.error("The schema of events is pg-boss's; it goes forward only.");
   const { database = {} } = program.opts<{ database?: Record<string, string> }>();
   const stranger = Object.keys(database).find((name) => !roles.includes(name));
   if (stranger !== undefined) program.error(`--database ${stranger}=…: there is no such role.`);
   const failures = new Map<string, string>();
   for (const name of targets) {
-    const failure = await migrateRole(name, action as Action, database, role !== "all");
+    const failure = await (name === EVENTS
+      ? migrateEvents(action as Action, database)
+      : migrateRole(name, action as Action, database, role !== "all"));
     if (failure !== undefined) failures.set(name, failure);
   }
   if (failures.size === 0) return;
@@ -55,6 +63,7 @@ async function main(): Promise<void> {
 const HELP = `
 The database of a role is, in this order: --database; <ROLE>_DATABASE_URL; for a single role the one that DATABASE_URL
 or POSTGRES_* names, for all of them <role>db on that server; <role>db of the shop that runs on DATA_DIR (.data).
+The database of events: --database, BUS_URL, the database \`events\` on that server, or in that shop.
 A missing database is created where the account may. Exit code 1: a migration failed; 2: wrong usage.`;
 
 function isAction(text: string): text is Action {
@@ -77,13 +86,40 @@ async function migrateRole(
 ): Promise<Failure> {
   try {
     const url = databaseUrl(role, { given, single });
-    const { host } = new URL(url);
-    console.log(`\n${role}: database ${databaseOf(url)} on ${host === "" ? "the local server" : host}`);
+    announce(role, url);
     if (action === "up") await ensureDatabase(url);
     return await runKysely({ role, url }, action);
   } catch (error) {
     return messageOf(error);
   }
+}
+
+async function migrateEvents(action: Action, given: Readonly<Record<string, string>>): Promise<Failure> {
+  try {
+    const url = busAddress({ given });
+    if (!isMigratedBus(url)) {
+      console.log(`\n${EVENTS}: on a broker (${new URL(url).protocol}) there is nothing to migrate`);
+      return undefined;
+    }
+    announce(EVENTS, url);
+    const log = createLogger({ level: "warn", format: "json" });
+    if (action === "up") {
+      await ensureDatabase(url);
+      const applied = await migrateBus(url, log);
+      console.log(applied.length === 0 ? "✓ Nothing is pending" : applied.map((name) => `✓ ${name}`).join("\n"));
+    } else {
+      const pending = await pendingBusMigration(url, log);
+      console.log(`[${pending.length === 0 ? "✓" : " "}] ${busMigration()}`);
+    }
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+function announce(target: string, url: string): void {
+  const { host } = new URL(url);
+  console.log(`\n${target}: database ${databaseOf(url)} on ${host === "" ? "the local server" : host}`);
 }
 
 /** Connecting to a name with several addresses fails with an AggregateError, whose own message is empty. */

@@ -10,6 +10,11 @@ import type { Config } from "./config.ts";
 import { connectRoutes } from "./connect-routes.ts";
 import { ensureDatabase } from "./database.ts";
 import type { EmbeddedPostgres } from "./embedded-postgres.ts";
+import type { Bus } from "./events/bus.ts";
+import { openBus } from "./events/bus.ts";
+import { isMigratedBus, migrateBus } from "./events/migrate-bus.ts";
+import type { RoleEvents } from "./events/role-events.ts";
+import { broadcastOver, createRoleEvents, groupsOf } from "./events/role-events.ts";
 import type { Logger } from "./logger.ts";
 import { databaseName, migrateDatabase } from "./migrate.ts";
 import { createPageTokens } from "./page.ts";
@@ -65,7 +70,11 @@ interface Started {
   readonly running: RunningRole;
   readonly pipeline: Pipeline;
   readonly database: RoleDatabase | undefined;
+  readonly events: RoleEvents | undefined;
 }
+
+/** The database of the bus where it is a Postgres beside those of the roles. */
+const EVENTS = "events";
 
 /**
  * Starts the configured roles.
@@ -78,6 +87,7 @@ export async function boot(options: BootOptions): Promise<System> {
   const onStop = (step: () => Promise<unknown> | void, withinMs = STEP_MS) => {
     undo.push({ step, withinMs });
   };
+  const ports: Record<string, number> = {};
   let stopped: Promise<void> | undefined;
   const stopping = new AbortController();
   // With a proxy in front others reach it, wherever it listens.
@@ -98,14 +108,22 @@ export async function boot(options: BootOptions): Promise<System> {
   try {
     embedded = config.databases ? undefined : await startEmbedded();
     const databases = config.databases ?? embedded?.urls ?? {};
-    if (config.all) await migrateAll(databases);
+    const busUrl = config.bus ?? embedded?.postgres.urlOf(databaseName(EVENTS)) ?? "";
+    if (config.all) await migrateAll(databases, busUrl);
+    const bus = await openBus({ url: busUrl, name: config.all ? "all" : config.roles.join(","), log });
+    onStop(() => bus.close());
     const secret = config.secret ?? (await installationSecret(config.dataDir));
     const keys =
       config.keysDir === undefined ? derivedKeys(secret) : keysIn(config.keysDir, config.roles, Object.keys(registry));
-    const started = await startRoles(databases, secret, keys);
+    const started = await startRoles(databases, secret, keys, bus);
     if (embedded) await addSamples(started);
     signal?.throwIfAborted();
-    const ports = await openPorts(started, keys);
+    // Stopped after the ports: what the last calls emit still goes out.
+    for (const { running, events } of started.values()) {
+      events?.start(running.consumers ?? []);
+      onStop(() => events?.close());
+    }
+    await openPorts(started, keys);
     return { ports, embedded: embedded?.postgres, tryout, stop };
   } catch (error) {
     const why = embedded ? await embedded.postgres.explain(error) : error;
@@ -125,7 +143,7 @@ export async function boot(options: BootOptions): Promise<System> {
     const owners = config.roles.filter((role) => registry[role]?.database);
     const postgres = await startEmbeddedPostgres({
       dataDir: config.dataDir,
-      databases: owners.map(databaseName),
+      databases: [...owners, EVENTS].map(databaseName),
       log,
       ...(onProgress && { onProgress }),
       ...(signal && { signal }),
@@ -134,20 +152,27 @@ export async function boot(options: BootOptions): Promise<System> {
     return { postgres, urls: Object.fromEntries(owners.map((role) => [role, postgres.urlOf(databaseName(role))])) };
   }
 
-  async function migrateAll(databases: Readonly<Record<string, string>>): Promise<void> {
+  async function migrateAll(databases: Readonly<Record<string, string>>, busUrl: string): Promise<void> {
     for (const [role, url] of Object.entries(databases)) {
       signal?.throwIfAborted();
       if (config.databases) await ensureDatabase(url);
       const applied = await migrateDatabase({ url, role, log });
       if (applied.length > 0) onProgress?.(`${role}: ${String(applied.length)} migration(s) applied`);
     }
+    signal?.throwIfAborted();
+    if (config.databases && isMigratedBus(busUrl)) await ensureDatabase(busUrl);
+    const applied = await migrateBus(busUrl, log);
+    if (applied.length > 0) onProgress?.(`${EVENTS}: the tables of the bus are made`);
   }
 
   async function startRoles(
     databases: Readonly<Record<string, string>>,
     secret: string,
     keys: AssertionKeys,
+    bus: Bus,
   ): Promise<ReadonlyMap<string, Started>> {
+    const groups = groupsOf(registry);
+    const broadcast = broadcastOver(bus);
     const started = new Map<string, Started>();
     const remote = createConnectionPool((role) => {
       const url = config.urls[role];
@@ -161,6 +186,9 @@ export async function boot(options: BootOptions): Promise<System> {
       const definition = definitions[name];
       if (!definition) throw new Error(`the code of ${name} was not loaded`);
       const database = openDatabaseOf(name, databases[name]);
+      const declaration = registry[name]?.events;
+      const db = database?.db;
+      const events = declaration && db && createRoleEvents({ role: name, declaration, db, groups, bus, log });
       const pages = createPageTokens(name, secret);
       const peers = createPeers({
         caller: name,
@@ -175,6 +203,10 @@ export async function boot(options: BootOptions): Promise<System> {
         config: config.ofRole[name] as never,
         database: <Tables>() => owned(database, name).db as Kysely<Tables>,
         listen: (channel) => owned(database, name).listen(channel),
+        outbox: (schema) => declared(events, name).outbox(schema),
+        broadcast,
+        wakeInbox: () => events?.wakeInbox(),
+        publicUrl: () => config.publicUrl ?? `http://localhost:${String(publicPort())}`,
         peers,
         pages,
         key: (purpose) => deriveKey(secret, name, purpose),
@@ -190,6 +222,7 @@ export async function boot(options: BootOptions): Promise<System> {
         role: name,
         running,
         database,
+        events,
         pipeline: createPipeline(name, running.services, stopping.signal, running),
       });
     }
@@ -209,15 +242,22 @@ export async function boot(options: BootOptions): Promise<System> {
     return database;
   }
 
-  async function openPorts(
-    started: ReadonlyMap<string, Started>,
-    keys: AssertionKeys,
-  ): Promise<Record<string, number>> {
+  /** Of the edge, here or where it is found. */
+  function publicPort(): number | string {
+    const [edge = ""] = Object.entries(registry).find(([, entry]) => entry.edge) ?? [];
+    return ports[edge] ?? config.urls[edge]?.port ?? "";
+  }
+
+  async function openPorts(started: ReadonlyMap<string, Started>, keys: AssertionKeys): Promise<void> {
     const readiness = async (): Promise<Readiness> => {
       const owners = [...started.values()].filter(({ database }) => database);
       const answers = owners.map(async ({ role, database }) => [role, (await database?.check()) ?? "ok"] as const);
       const checks = Object.fromEntries(await Promise.all(answers));
-      return { ready: Object.values(checks).every((check) => check === "ok"), checks };
+      const ready = Object.values(checks).every((check) => check === "ok");
+      if (!ready) return { ready, checks };
+      const all = [...started.values()].flatMap(({ events }) => events ?? []);
+      const numbers = await Promise.all(all.map((events) => events.numbers()));
+      return { ready, checks, numbers: Object.assign({}, ...numbers) as Record<string, number> };
     };
     const servers: Server[] = [];
     // The first step of stopping: all ports at once.
@@ -225,13 +265,11 @@ export async function boot(options: BootOptions): Promise<System> {
       for (const server of servers) server.drain();
       await Promise.all(servers.map((server) => server.close(config.graceMs)));
     }, config.graceMs + STEP_MS);
-    const ports: Record<string, number> = {};
     for (const [role, port] of Object.entries(config.listen)) {
       const server = await serverOf(role, started, keys, readiness);
       servers.push(server);
       ports[role] = (await server.listen(config.listenHost, port)).port;
     }
-    return ports;
   }
 
   function serverOf(
@@ -272,6 +310,11 @@ export async function boot(options: BootOptions): Promise<System> {
 function owned(database: RoleDatabase | undefined, role: string): RoleDatabase {
   if (!database) throw new Error(`the registry says that ${role} has no database`);
   return database;
+}
+
+function declared(events: RoleEvents | undefined, role: string): RoleEvents {
+  if (!events) throw new Error(`the registry says that ${role} emits nothing`);
+  return events;
 }
 
 function pipelineOf(started: ReadonlyMap<string, Started>, role: string): Pipeline {

@@ -33,6 +33,12 @@ export function keyPrefix(role: string): string {
   return role.toUpperCase().replaceAll("-", "_");
 }
 
+/** The database of the bus on the server that DATABASE_URL or POSTGRES_* name; undefined where they name none. */
+export function eventsDatabaseUrl(read: Read): string | undefined {
+  const shared = sharedServer(read);
+  return shared && databaseAt(shared, "events", false);
+}
+
 /** The server that DATABASE_URL or else POSTGRES_* name; any of these is enough, the rest is Postgres's usual. */
 function sharedServer(read: Read): string | undefined {
   const given = read({

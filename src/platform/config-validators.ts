@@ -35,6 +35,24 @@ export const postgresUrl = makeExactValidator<string>((input) => {
   return input;
 });
 
+/** The address of a broker: a Postgres database, or RabbitMQ. */
+export const busUrl = makeExactValidator<string>((input) => {
+  const url = URL.parse(input);
+  if (!url || !/^(?:postgres(?:ql)?|amqps?):$/.test(url.protocol)) {
+    throw new Error("must be a postgres:// or amqp:// address");
+  }
+  return input;
+});
+
+/** Where clients reach the shop: `https://shop.example.com`, also with a path; answered without a slash at the end. */
+export const publicUrl = makeExactValidator<string>((input) => {
+  const url = URL.parse(input);
+  if (!url || !/^https?:$/.test(url.protocol) || url.search !== "" || url.hash !== "") {
+    throw new Error(`must be an http:// or https:// address, not "${input}"`);
+  }
+  return url.href.replace(/\/+$/, "");
+});
+
 /** The address of a server, without a path. */
 export const httpUrl = makeExactValidator<URL>((input) => {
   const url = URL.parse(input);

@@ -60,9 +60,25 @@ describe("problems", () => {
 
   test("a listed role needs a database and the installation's secret; all of them in one process bring their own", () => {
     expect(problems({ ROLE: "user" })).toHaveLength(2);
-    expect(problems({ ROLE: "gateway", ...secret })).toEqual([]);
+    expect(problems({ ROLE: "gateway", ...secret, BUS_URL: "amqp://broker" })).toEqual([]);
     expect(problems({})).toEqual([]);
     expect(parse({}).databases).toBeUndefined();
+  });
+
+  test("a bus is needed, which is beside the databases where nothing else is said", () => {
+    const own = { ROLE: "user", ...secret, USER_DATABASE_URL: "postgres://h/u" };
+    expect(problems(own)).toEqual(["BUS_URL: is missing, as are DATABASE_URL and POSTGRES_HOST"]);
+    expect(problems({ ...own, BUS_URL: "kafka://h" })).toEqual(["BUS_URL: must be a postgres:// or amqp:// address"]);
+    expect(parse({ ...own, BUS_URL: "amqp://broker/shop" }).bus).toBe("amqp://broker/shop");
+    expect(parse({ ...own, DATABASE_URL: "postgres://me@db/named" }).bus).toBe("postgres://me@db/events");
+    expect(parse({ ...own, POSTGRES_HOST: "db" }).bus).toBe("postgres://postgres@db:5432/events");
+    expect(parse({}).bus).toBeUndefined();
+  });
+
+  test("the shop's address is told without a slash at its end", () => {
+    expect(parse({ PUBLIC_URL: "https://shop.example/de/" }).publicUrl).toBe("https://shop.example/de");
+    expect(problems({ PUBLIC_URL: "shop.example" })).toHaveLength(1);
+    expect(problems({ PUBLIC_URL: "https://shop.example/#x" })).toHaveLength(1);
   });
 
   test("where all run and one has a database of its own, the others need one too", () => {
@@ -115,7 +131,8 @@ describe("ports and addresses", () => {
   });
 
   test("a role elsewhere is found by its URL, its alias or nearby; one that runs here is not looked for", () => {
-    const gateway = { ROLE: "gateway", ...secret, USERSERVICE_HOST: "users.local", USERSERVICE_PORT: "50051" };
+    const bus = { BUS_URL: "amqp://broker" };
+    const gateway = { ROLE: "gateway", ...secret, ...bus, USERSERVICE_HOST: "users.local", USERSERVICE_PORT: "50051" };
     const { urls } = parse({ ...gateway, ORDER_URL: "http://orders:1" });
     expect(Object.fromEntries(Object.entries(urls).map(([role, url]) => [role, url.origin]))).toEqual({
       user: "http://users.local:50051",

@@ -1,10 +1,12 @@
-import { databaseKey, databaseUrls, keyPrefix } from "./config-databases.ts";
+import { databaseKey, databaseUrls, eventsDatabaseUrl, keyPrefix } from "./config-databases.ts";
 import {
   addressList,
+  busUrl,
   host,
   httpUrl,
   listenAddress,
   port,
+  publicUrl,
   reader,
   secret,
   str,
@@ -59,6 +61,10 @@ export interface Config {
   readonly listen: Readonly<Record<string, number>>;
   /** Where each role's database is; undefined: embedded. */
   readonly databases: Readonly<Record<string, string>> | undefined;
+  /** Where events go: a Postgres database or a broker; undefined: embedded. */
+  readonly bus: string | undefined;
+  /** Where clients reach the shop, for links in mails; undefined: the gateway's port on this machine. */
+  readonly publicUrl: string | undefined;
   /** Where a role is found that runs elsewhere. */
   readonly urls: Readonly<Record<string, URL>>;
   /** Each role's own keys. */
@@ -86,6 +92,16 @@ const platformSpec = {
     default: undefined,
     desc: "Folder of the keys that roles prove themselves with, made by npm run keys; empty: made from TOKEN_SECRET",
     example: "/run/secrets/commerce",
+  }),
+  PUBLIC_URL: publicUrl({
+    default: undefined,
+    desc: "Where clients reach the shop, for the links in mails; empty: the gateway's port on this machine",
+    example: "https://shop.example.com",
+  }),
+  BUS_URL: busUrl({
+    default: undefined,
+    desc: "Where events go: postgres://…/events or amqp://…, the same for all processes; empty: the database `events` beside the others",
+    example: "amqp://user:password@host:5672",
   }),
   DATA_DIR: str({ default: ".data", desc: "Folder of the embedded Postgres and of the installation's secret" }),
   LOG_LEVEL: str({
@@ -167,12 +183,17 @@ export function readConfig(
   );
   const listen = portsToOpen(roles, known, addresses, base.PORT);
   const owners = roles.filter((role) => known[role]?.database);
+  const isBusBad = problems.some((problem) => problem.startsWith("BUS_URL:"));
   const before = problems.length;
   const given = databaseUrls(owners, roles.length === 1, read);
   const isBad = problems.length > before;
   const isEmbedded = named === undefined && owners.every((role) => given[role] === undefined);
-  for (const role of isEmbedded || isBad ? [] : owners.filter((owner) => given[owner] === undefined)) {
-    problems.push(`${databaseKey(role)}: is missing, as are DATABASE_URL and POSTGRES_HOST`);
+  const missing = owners.filter((owner) => given[owner] === undefined).map(databaseKey);
+  const bus = base.BUS_URL ?? eventsDatabaseUrl(read);
+  // What would say where the databases are says it of the bus, too.
+  if (missing.length === 0 && bus === undefined && !isBusBad) missing.push("BUS_URL");
+  for (const key of isEmbedded || isBad ? [] : missing) {
+    problems.push(`${key}: is missing, as are DATABASE_URL and POSTGRES_HOST`);
   }
   const ofRole = Object.fromEntries(roles.map((role) => [role, read(known[role]?.config ?? {})]));
 
@@ -190,6 +211,8 @@ export function readConfig(
     pool: { size: base.DATABASE_POOL_SIZE, statementTimeoutMs: base.DATABASE_STATEMENT_TIMEOUT_MS },
     listen,
     databases: isEmbedded ? undefined : Object.fromEntries(owners.map((role) => [role, given[role] ?? ""])),
+    bus,
+    publicUrl: base.PUBLIC_URL,
     urls: Object.fromEntries(
       Object.entries(addresses)
         .filter(([role]) => !roles.includes(role))

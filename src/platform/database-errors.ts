@@ -56,6 +56,12 @@ export function isConnectionLost(error: unknown): boolean {
   return error instanceof Error && code === "" && LOST_MESSAGES.test(error.message);
 }
 
+/** True where the server says "not now": nothing took effect, and the same may work later. */
+export function isBusy(error: unknown): boolean {
+  const code = codeOf(error);
+  return BUSY.has(code) || code === "25006";
+}
+
 /**
  * What the caller of an RPC may learn of a failed database call; undefined for an error that is a bug (bad SQL, an
  * unmapped constraint) or no database error. Only for errors of a database call: a refused socket of another peer

@@ -12,6 +12,8 @@ export interface Readiness {
   readonly ready: boolean;
   /** One word per thing that was looked at, e.g. `{ database: "ok", migrations: "2 pending" }`. */
   readonly checks: Readonly<Record<string, string>>;
+  /** What an operator watches and no probe decides by: how far events are behind. */
+  readonly numbers?: Readonly<Record<string, number>>;
 }
 
 /** Milliseconds that a check may take before it counts as not ready. */
@@ -59,9 +61,9 @@ export function createHealthState(check: () => Promise<Readiness>, log: Logger):
     async readiness() {
       if (draining) return { ready: false, checks: { server: "draining" } };
       pending ??= bounded();
-      const { ready, checks } = await pending;
+      const { ready, ...found } = await pending;
       // A check that began before the drain must not say ready after it.
-      return { ready: ready && !draining, checks };
+      return { ready: ready && !draining, ...found };
     },
     drain() {
       draining = true;
@@ -89,8 +91,8 @@ export function createHealthState(check: () => Promise<Readiness>, log: Logger):
 export function healthRoutes(app: FastifyInstance, state: HealthState): void {
   app.get("/livez", () => ({ status: "ok" }));
   app.get("/readyz", async (_request, reply) => {
-    const { ready, checks } = await state.readiness();
-    return reply.code(ready ? 200 : 503).send({ status: ready ? "ready" : "not ready", checks });
+    const { ready, ...found } = await state.readiness();
+    return reply.code(ready ? 200 : 503).send({ status: ready ? "ready" : "not ready", ...found });
   });
 }
 

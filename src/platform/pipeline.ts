@@ -10,6 +10,7 @@ import type { CallObserver, Observe, Traffic } from "./rules/observe.ts";
 import { logCall } from "./rules/observe.ts";
 import type { MessageCheck } from "./rules/validate.ts";
 import { createMessageCheck } from "./rules/validate.ts";
+import { withTraceparent } from "./trace.ts";
 
 type AnyMessage = MessageShape<DescMessage>;
 
@@ -68,7 +69,10 @@ export function createPipeline(
         observer = observe?.(call, input);
         const request = checked(check, call, input, traffic);
         await begun(call, observer);
-        return create(call.method.output, await withinDeadline(call, () => handler(request, call)));
+        const answered = await withinDeadline(call, () =>
+          withTraceparent(call.header("traceparent"), () => handler(request, call)),
+        );
+        return create(call.method.output, answered);
       } catch (error) {
         failure = toAppError(error, call);
         throw failure;
@@ -147,17 +151,16 @@ async function* checkedEach(
 async function* untilAborted<T>(call: Call, stopping: AbortSignal, source: AsyncIterable<T>): AsyncIterable<T> {
   const iterator = source[Symbol.asyncIterator]();
   const mayWait = call.method.methodKind !== "server_streaming";
+  const next = () => withTraceparent(call.header("traceparent"), () => iterator.next());
   let ended = false;
   try {
     for (;;) {
-      const next = await withinDeadline(call, () =>
-        mayWait ? iterator.next() : unlessStopping(stopping, iterator.next()),
-      );
-      if (next.done) {
+      const result = await withinDeadline(call, () => (mayWait ? next() : unlessStopping(stopping, next())));
+      if (result.done) {
         ended = true;
         return;
       }
-      yield next.value;
+      yield result.value;
     }
   } catch (error) {
     throw call.signal.aborted ? abortError(call) : error;

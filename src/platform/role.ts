@@ -5,6 +5,9 @@ import type { Identity, ServedService } from "./call.ts";
 import type { Peers } from "./clients/clients.ts";
 import type { Clock } from "./clock.ts";
 import type { ConfigOf, ConfigSpec } from "./config.ts";
+import type { Consumer, EventSchema, EventsDeclaration } from "./events/declaration.ts";
+import type { Outbox } from "./events/outbox.ts";
+import type { Broadcast } from "./events/role-events.ts";
 import type { Logger } from "./logger.ts";
 import type { Notifications } from "./notifications.ts";
 import type { PageTokens } from "./page.ts";
@@ -23,6 +26,8 @@ export interface RoleEntry {
   readonly edge?: boolean;
   /** Prefix of its `_HOST` and `_PORT` aliases in the environment; `<ROLE>SERVICE` where it is left out. */
   readonly alias?: string;
+  /** What it emits and what it consumes; see docs/events.md. */
+  readonly events?: EventsDeclaration;
   /** Its code; loaded only where the role runs. */
   readonly load: () => Promise<{ readonly default: RoleDefinition }>;
 }
@@ -37,6 +42,14 @@ export interface RoleContext<C extends ConfigSpec = ConfigSpec> {
   readonly database: <Tables>() => Kysely<Tables>;
   /** Notifications of one channel of the role's database. */
   readonly listen: (channel: string) => Notifications;
+  /** Where the role's own events are written; `schema` is the one that its declaration emits. */
+  readonly outbox: <S extends EventSchema>(schema: S) => Outbox<S>;
+  /** Hints to the processes that run at this moment. */
+  readonly broadcast: Broadcast;
+  /** Has the consumers look at once for what is due: a dead letter that is to be applied anew. */
+  readonly wakeInbox: () => void;
+  /** Where clients reach the shop, without a slash at the end; for links, once the ports are open. */
+  readonly publicUrl: () => string;
   readonly peers: Peers;
   readonly pages: PageTokens;
   /** A key of 32 bytes for one purpose of this role, the same in all its processes; see {@link deriveKey}. */
@@ -57,6 +70,8 @@ export interface RunningRole extends PipelineHooks {
   readonly identify?: (header: Header) => Promise<Identity>;
   readonly services: readonly ServedService[];
   readonly routes?: readonly RawRoute[];
+  /** What is done for the events that the role's declaration consumes. */
+  readonly consumers?: readonly Consumer[];
   /** Fills an empty database with samples; only called on the embedded Postgres. */
   addSamples?(): Promise<void>;
   /** Ends what the role runs by itself; calls are done by then. */

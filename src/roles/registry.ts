@@ -1,9 +1,14 @@
 import { GatewayService } from "#gen/commerce/gateway/v1/gateway_pb.ts";
+import { DeadLetterService, NotificationService } from "#gen/commerce/notification/v1/notification_pb.ts";
 import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
 import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import type { Registry } from "../platform/role.ts";
+import { notificationEvents } from "./notification/events.ts";
+import { orderEvents } from "./order/events.ts";
+import { productEvents } from "./product/events.ts";
+import { userEvents } from "./user/events.ts";
 
 /** Every role there is. Ports, names in the environment, databases and what the gateway exposes follow from this. */
 export const registry = {
@@ -15,7 +20,32 @@ export const registry = {
     alias: "APIGATEWAY",
     load: () => import("./gateway/index.ts"),
   },
-  user: { port: 8081, services: [UserService, AuthService], database: true, load: () => import("./user/index.ts") },
-  product: { port: 8082, services: [ProductService], database: true, load: () => import("./product/index.ts") },
-  order: { port: 8083, services: [OrderService], database: true, load: () => import("./order/index.ts") },
+  user: {
+    port: 8081,
+    services: [UserService, AuthService],
+    database: true,
+    events: userEvents,
+    load: () => import("./user/index.ts"),
+  },
+  product: {
+    port: 8082,
+    services: [ProductService],
+    database: true,
+    events: productEvents,
+    load: () => import("./product/index.ts"),
+  },
+  order: {
+    port: 8083,
+    services: [OrderService],
+    database: true,
+    events: orderEvents,
+    load: () => import("./order/index.ts"),
+  },
+  notification: {
+    port: 8086,
+    services: [NotificationService, DeadLetterService],
+    database: true,
+    events: notificationEvents,
+    load: () => import("./notification/index.ts"),
+  },
 } satisfies Registry;

@@ -8,6 +8,7 @@ import { until } from "../support/conditions.ts";
 import type { Folder } from "../support/folders.ts";
 import { makeFolder } from "../support/folders.ts";
 import { processesIn } from "../support/orphans.ts";
+import { EVENTS } from "../support/installation.ts";
 import { startOwnPostgres } from "../support/own-postgres.ts";
 import type { LaunchedProcess } from "../support/process.ts";
 import { launchProcess, startProcess } from "../support/process.ts";
@@ -46,6 +47,7 @@ describe("a listed role whose database is away when it starts", () => {
       TOKEN_SECRET: secret,
       USER_URL: "http://127.0.0.1:1",
       PRODUCT_URL: "http://127.0.0.1:1",
+      BUS_URL: postgres.databases[EVENTS]?.url ?? "",
       ...env,
     });
     const urls = names.map((role) => `http://127.0.0.1:${String(server.ports[role])}`);
@@ -58,8 +60,8 @@ describe("a listed role whose database is away when it starts", () => {
         expect((await fetch(`${url}/livez`)).status).toBe(200);
       }
     }
-    const complaints = server.log.filter(({ level }) => level !== "info");
-    expect(complaints).toEqual(
+    const complaints = () => server.log.filter(({ level }) => level !== "info");
+    expect(complaints().filter(({ msg }) => msg === "not ready")).toEqual(
       names.map((role) =>
         expect.objectContaining({
           level: "warn",
@@ -74,7 +76,9 @@ describe("a listed role whose database is away when it starts", () => {
     const cameAt = performance.now();
     for (const url of urls) await until(async () => (await fetch(`${url}/readyz`)).status === 200);
     table.push([`ROLE=${roles}`, "database away", "-", `ready after ${since(cameAt)}`]);
-    expect(server.log.filter(({ level }) => level !== "info")).toHaveLength(names.length);
+    // What works by itself in the background says so, too, and once.
+    const said = complaints().map(({ role, msg }) => `${String(role)}: ${String(msg)}`);
+    expect(said.filter((line, at) => said.indexOf(line) < at)).toEqual([]);
     server.kill("SIGTERM");
     expect(await server.exited).toBe(0);
   });

@@ -20,63 +20,80 @@
  *   hidden   UNSUPPORTED_METHOD: from outside there is no such method
  */
 const table = `
-rpc                anonymous  owner   other   support  admin   machine  permitted  permission
+rpc                      anonymous  owner   other   support  admin   machine  permitted  permission
 
 commerce.user.v1.UserService
-CreateUser         ok         ok      ok      ok       ok      ok       ok         -
-GetUser            missing    ok      denied  ok       ok      denied   ok         user.read
-BatchGetUsers      hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
-ListUsers          missing    denied  denied  ok       ok      denied   ok         user.read
-UpdateUser         missing    ok      denied  denied   ok      denied   ok         user.write
-DeactivateUser     missing    denied  denied  denied   ok      denied   ok         user.write
-ReactivateUser     missing    denied  denied  denied   ok      denied   ok         user.write
-GetProfile         missing    ok      own     own      own     denied   denied     -
-UpdateProfile      missing    ok      own     own      own     denied   denied     -
-AddAddress         missing    ok      own     own      own     denied   denied     -
-UpdateAddress      missing    ok      denied  denied   denied  denied   denied     -
-RemoveAddress      missing    ok      own     own      own     denied   denied     -
+CreateUser               ok         ok      ok      ok       ok      ok       ok         -
+GetUser                  missing    ok      denied  ok       ok      denied   ok         user.read
+BatchGetUsers            hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+ListUsers                missing    denied  denied  ok       ok      denied   ok         user.read
+UpdateUser               missing    ok      denied  denied   ok      denied   ok         user.write
+DeactivateUser           missing    denied  denied  denied   ok      denied   ok         user.write
+ReactivateUser           missing    denied  denied  denied   ok      denied   ok         user.write
+GetProfile               missing    ok      own     own      own     denied   denied     -
+UpdateProfile            missing    ok      own     own      own     denied   denied     -
+AddAddress               missing    ok      own     own      own     denied   denied     -
+UpdateAddress            missing    ok      denied  denied   denied  denied   denied     -
+RemoveAddress            missing    ok      own     own      own     denied   denied     -
 
 commerce.user.v1.AuthService
-Login              ok         ok      ok      ok       ok      ok       ok         -
-Refresh            ok         ok      ok      ok       ok      ok       ok         -
-Logout             missing    ok      own     own      own     denied   denied     -
-LogoutEverywhere   missing    ok      denied  denied   ok      denied   ok         user.write
-ChangePassword     missing    ok      own     own      own     denied   denied     -
-ListSessions       missing    ok      denied  ok       ok      denied   ok         user.read
-SetUserRoles       missing    denied  denied  denied   ok      denied   denied     user.grant
-ListSigningKeys    hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
-WatchRevocations   hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+Login                    ok         ok      ok      ok       ok      ok       ok         -
+Refresh                  ok         ok      ok      ok       ok      ok       ok         -
+Logout                   missing    ok      own     own      own     denied   denied     -
+LogoutEverywhere         missing    ok      denied  denied   ok      denied   ok         user.write
+ChangePassword           missing    ok      own     own      own     denied   denied     -
+ListSessions             missing    ok      denied  ok       ok      denied   ok         user.read
+SetUserRoles             missing    denied  denied  denied   ok      denied   denied     user.grant
+RequestPasswordReset     ok         ok      ok      ok       ok      ok       ok         -
+ResetPassword            ok         ok      ok      ok       ok      ok       ok         -
+RequestEmailConfirmation missing    ok      own     own      own     denied   denied     -
+ConfirmEmail             ok         ok      ok      ok       ok      ok       ok         -
+GetMailRecipient         hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+ListSigningKeys          hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+WatchRevocations         hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
 
 commerce.product.v1.ProductService
-AddProduct         missing    denied  denied  denied   ok      denied   ok         product.write
-GetProduct         ok         ok      ok      ok       ok      ok       ok         -
-BatchGetProducts   ok         ok      ok      ok       ok      ok       ok         -
-QueryProducts      ok         ok      ok      ok       ok      ok       ok         -
-ListProducts       ok         ok      ok      ok       ok      ok       ok         -
-UpdateProduct      missing    denied  denied  denied   ok      denied   ok         product.write
-ArchiveProduct     missing    denied  denied  denied   ok      denied   ok         product.write
-UnarchiveProduct   missing    denied  denied  denied   ok      denied   ok         product.write
-CreateCategory     missing    denied  denied  denied   ok      denied   ok         product.write
-GetCategory        ok         ok      ok      ok       ok      ok       ok         -
-ListCategories     ok         ok      ok      ok       ok      ok       ok         -
-UpdateCategory     missing    denied  denied  denied   ok      denied   ok         product.write
-DeleteCategory     missing    denied  denied  denied   ok      denied   ok         product.write
+AddProduct               missing    denied  denied  denied   ok      denied   ok         product.write
+GetProduct               ok         ok      ok      ok       ok      ok       ok         -
+BatchGetProducts         ok         ok      ok      ok       ok      ok       ok         -
+QueryProducts            ok         ok      ok      ok       ok      ok       ok         -
+ListProducts             ok         ok      ok      ok       ok      ok       ok         -
+UpdateProduct            missing    denied  denied  denied   ok      denied   ok         product.write
+ArchiveProduct           missing    denied  denied  denied   ok      denied   ok         product.write
+UnarchiveProduct         missing    denied  denied  denied   ok      denied   ok         product.write
+CreateCategory           missing    denied  denied  denied   ok      denied   ok         product.write
+GetCategory              ok         ok      ok      ok       ok      ok       ok         -
+ListCategories           ok         ok      ok      ok       ok      ok       ok         -
+UpdateCategory           missing    denied  denied  denied   ok      denied   ok         product.write
+DeleteCategory           missing    denied  denied  denied   ok      denied   ok         product.write
 
 commerce.order.v1.OrderService
-CreateOrder        missing    ok      denied  ok       ok      denied   ok         order.write
-CreateOrders       missing    ok      denied  ok       ok      denied   ok         order.write
-BatchCreateOrders  missing    ok      denied  ok       ok      denied   ok         order.write
-GetOrder           missing    ok      denied  ok       ok      denied   ok         order.read
-ListOrders         missing    ok      denied  ok       ok      denied   ok         order.read
-CancelOrder        missing    ok      denied  ok       ok      denied   ok         order.write
-ListOrderEvents    missing    ok      denied  ok       ok      denied   ok         order.read
-WatchOrder         missing    ok      denied  ok       ok      denied   ok         order.read
+CreateOrder              missing    ok      denied  ok       ok      denied   ok         order.write
+CreateOrders             missing    ok      denied  ok       ok      denied   ok         order.write
+BatchCreateOrders        missing    ok      denied  ok       ok      denied   ok         order.write
+GetOrder                 missing    ok      denied  ok       ok      denied   ok         order.read
+ListOrders               missing    ok      denied  ok       ok      denied   ok         order.read
+CancelOrder              missing    ok      denied  ok       ok      denied   ok         order.write
+ListOrderEvents          missing    ok      denied  ok       ok      denied   ok         order.read
+WatchOrder               missing    ok      denied  ok       ok      denied   ok         order.read
 
 commerce.gateway.v1.GatewayService
-CreateApiKey       missing    denied  denied  denied   ok      denied   denied     apikey.write
-ListApiKeys        missing    denied  denied  denied   ok      denied   ok         apikey.read
-RevokeApiKey       missing    denied  denied  denied   ok      denied   ok         apikey.write
-ListAuditEntries   missing    denied  denied  denied   ok      denied   ok         audit.read
+CreateApiKey             missing    denied  denied  denied   ok      denied   denied     apikey.write
+ListApiKeys              missing    denied  denied  denied   ok      denied   ok         apikey.read
+RevokeApiKey             missing    denied  denied  denied   ok      denied   ok         apikey.write
+ListAuditEntries         missing    denied  denied  denied   ok      denied   ok         audit.read
+
+commerce.notification.v1.NotificationService
+ListDeliveries           missing    ok      denied  ok       ok      denied   ok         notification.read
+RetryDelivery            missing    denied  denied  denied   ok      denied   ok         notification.write
+GetPreferences           missing    ok      denied  ok       ok      denied   ok         notification.read
+UpdatePreferences        missing    ok      denied  denied   ok      denied   ok         notification.write
+
+commerce.notification.v1.DeadLetterService
+ListDeadLetters          missing    denied  denied  denied   ok      denied   ok         event.read
+GetDeadLetter            missing    denied  denied  denied   ok      denied   ok         event.read
+ReplayDeadLetter         missing    denied  denied  denied   ok      denied   ok         event.write
+SkipDeadLetter           missing    denied  denied  denied   ok      denied   ok         event.write
 `;
 
 export const actors = ["anonymous", "owner", "other", "support", "admin", "machine", "permitted"] as const;

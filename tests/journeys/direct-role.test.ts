@@ -385,7 +385,7 @@ describe("an installation whose roles have each a key of its own", () => {
   test("a role without its key does not start", async () => {
     const env = { ROLE: "user", TOKEN_SECRET: secret, KEYS_DIR: folderOf("order"), PORT: "0" };
     const url = shop.databases["user"]?.url ?? "";
-    await using launched = launchProcess({ ...env, USER_DATABASE_URL: url });
+    await using launched = launchProcess({ ...env, USER_DATABASE_URL: url, BUS_URL: "amqp://127.0.0.1" });
     expect(await launched.exited).toBe(1);
     expect(launched.output()).toContain("user.key");
   });

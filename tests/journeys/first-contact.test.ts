@@ -129,7 +129,7 @@ describe("a shop of one's own", () => {
     expect(await grant("nobody@example.com", "admin")).toEqual({
       code: 1,
       stdout: "",
-      stderr: "There is no account nobody@example.com; CreateUser makes one.\n",
+      stderr: "There is no active account nobody@example.com; CreateUser makes one.\n",
     });
     expect(await grant("grace@example.com", "king")).toMatchObject({ code: 1, stdout: "" });
   });

@@ -70,6 +70,8 @@ function start(roles: readonly string[], env: Record<string, string> = {}): Prom
   );
   const environment = {
     TOKEN_SECRET: "a secret of the tests, at least 32 characters",
+    // Nobody there: what these roles do needs none.
+    BUS_URL: "amqp://127.0.0.1:9",
     LISTEN_HOST: "127.0.0.1",
     ...env,
   };

@@ -151,7 +151,7 @@ async function lockOrder(shop: Installation, id: string) {
 }
 
 test("a server whose log nobody reads any more still stops", async () => {
-  const role = { ROLE: "gateway", TOKEN_SECRET: "x".repeat(32), GATEWAY_DATABASE_URL: "postgres://127.0.0.1:9/none" };
+  const role = { ROLE: "gateway", TOKEN_SECRET: "x".repeat(32), DATABASE_URL: "postgres://127.0.0.1:9" };
   const env = { ...process.env, ...role, PORT: "0", LOG_FORMAT: "json" };
   const child = spawn(process.execPath, ["src/main.ts"], { env, stdio: ["ignore", "pipe", "ignore"] });
   const ended = once(child, "close");

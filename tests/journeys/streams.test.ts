@@ -38,7 +38,8 @@ describe.each(topologies)("ListProducts through the gateway in %s", (topology) =
   async function isAtRest(): Promise<boolean> {
     const { rows } = await database.query<{ rest: boolean | null }>(
       `select bool_and(state = 'idle' and state_change < clock_timestamp() - interval '1 s') as rest
-       from pg_stat_activity where datname = current_database() and application_name = 'commerce-product'`,
+       from pg_stat_activity where datname = current_database() and application_name = 'commerce-product'
+         and query like '%"products"%'`,
     );
     return rows[0]?.rest ?? true;
   }

@@ -1,8 +1,11 @@
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
+import { UserEventSchema } from "#gen/commerce/user/v1/events_pb.ts";
 import { UserRole } from "#gen/commerce/user/v1/user_pb.ts";
+import { createOutbox } from "../../src/platform/events/outbox.ts";
 import { newId } from "../../src/platform/id.ts";
+import { announceUsers } from "../../src/roles/user/events.ts";
 import userRole from "../../src/roles/user/index.ts";
 import { hashPassword } from "../../src/roles/user/password.ts";
 import { pruneAccounts } from "../../src/roles/user/prune-accounts.ts";
@@ -12,7 +15,7 @@ import { findPassword, updatePassword } from "../../src/roles/user/store-credent
 import { REVOCATION_MS } from "../../src/roles/user/store-sessions.ts";
 import { lockUser } from "../../src/roles/user/store.ts";
 import type { TestRole } from "../support/role.ts";
-import { present, refusal, replayNote, settled, startTestRole } from "../support/role.ts";
+import { present, refusal, replayNote, settled, silent, startTestRole } from "../support/role.ts";
 import { DAY_MS, MINUTE_MS, PASSWORD, accountsOf, admin, overtaken, subjectOf } from "./auth-support.ts";
 
 let role: TestRole;
@@ -174,7 +177,7 @@ test("SetUserRoles: what is added counts from the next refresh on, what is taken
   // The same roles again change nothing, whatever version is expected.
   expect(await set({ ...request, idempotencyKey: "" })).toEqual(first);
   const next = await refresh(login);
-  expect(subjectOf(next).permissions).toEqual(["order.read", "order.write", "user.read"]);
+  expect(subjectOf(next).permissions).toEqual(["notification.read", "order.read", "order.write", "user.read"]);
   expect((await accounts.users(subjectOf(next)).getProfile({})).permissions).toEqual(subjectOf(next).permissions);
   expect((await refusal(accounts.auth(subjectOf(next)).setUserRoles(request))).reason).toBe("ACCESS_DENIED");
 
@@ -213,11 +216,12 @@ test("two admins who take the role from each other do not both succeed", async (
   await using alone = await startTestRole("user", userRole);
   const { db, auth, createUser } = accountsOf(alone);
   const [a, b] = [await createUser(), await createUser()];
+  const announce = announceUsers(createOutbox({ schema: UserEventSchema, version: 1, wake: () => undefined }), silent);
   const { setUserRoles: set } = auth(admin);
   for (const { id } of [a, b]) await set({ userId: id, roles: [UserRole.ADMIN] });
   const second = await overtaken(
     db,
-    (trx) => setUserRoles(trx, a.id, 0, [], alone.clock.now()),
+    (trx) => setUserRoles(trx, a.id, 0, [], alone.clock.now(), announce),
     () => set({ userId: b.id, roles: [] }),
   );
   expect(second).toMatchObject({ status: "rejected", reason: { error: { reason: "LAST_ADMIN" } } });

@@ -4,6 +4,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { sql } from "kysely";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { CreateOrderRequestSchema, CreateOrdersRequestSchema } from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderEventSchema } from "#gen/commerce/order/v1/events_pb.ts";
 import { OrderErrorReason, OrderService, OrderState } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService, ProductState } from "#gen/commerce/product/v1/product_pb.ts";
 import { UserService, UserState } from "#gen/commerce/user/v1/user_pb.ts";
@@ -12,6 +13,7 @@ import order from "../../src/roles/order/index.ts";
 import { orderErrors } from "../../src/roles/order/errors.ts";
 import type { OrderTables } from "../../src/roles/order/schema.ts";
 import { sampleTaxTable } from "../../src/roles/order/tax.ts";
+import { eventsOf } from "../support/outbox.ts";
 import type { TestRole } from "../support/role.ts";
 import { peer, refusal, startTestRole } from "../support/role.ts";
 
@@ -462,4 +464,55 @@ describe("WatchOrder", () => {
     const watch = orders.watchOrder({ id: id.toUpperCase(), afterPosition: 99n })[Symbol.asyncIterator]();
     expect((await watch.next()).done).toBe(true);
   });
+});
+
+describe("events", () => {
+  const typesOf = async (id: string) =>
+    (await eventsOf(role.database<never>(), OrderEventSchema, id)).map(({ type }) => type);
+  const written = async () => {
+    const { rows } = await sql<{ n: bigint }>`select count(*) as n from outbox`.execute(role.database());
+    return Number(rows[0]?.n);
+  };
+
+  test("tell of an order as it was answered, under the trace of its call", async () => {
+    const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const answered = await orders.createOrder(draft(), { headers: { traceparent } });
+    const [event] = await eventsOf(role.database<never>(), OrderEventSchema, answered.order?.id ?? "");
+    expect(event).toMatchObject({ type: "order.placed", traceparent, event: { value: { order: answered.order } } });
+  });
+
+  test("are written once for a key, and not for what is refused", async () => {
+    const before = await written();
+    const request = draft({ idempotencyKey: randomUUID() });
+    const answers = await Promise.all(Array.from({ length: 20 }, () => orders.createOrder(request)));
+    await refusal(orders.createOrder(draft({ items: [{ sku: "NONE", quantity: 1 }] as never })));
+    expect(await written()).toBe(before + 1);
+    expect(await typesOf(answers[0]?.order?.id ?? "")).toEqual(["order.placed"]);
+  });
+
+  test("tell of a cancellation once", async () => {
+    const { order: created } = await orders.createOrder(draft());
+    const id = created?.id ?? "";
+    for (let time = 0; time < 2; time += 1) await orders.cancelOrder({ id });
+    expect(await typesOf(id)).toEqual(["order.placed", "order.cancelled"]);
+  });
+
+  test("are written for each order of a batch", async () => {
+    const { results } = await orders.batchCreateOrders({ orders: [draft(), draft({ items: [] }), draft()] as never });
+    const ids = results.flatMap(({ result }) => (result.case === "order" ? [result.value.id] : []));
+    expect(ids).toHaveLength(2);
+    for (const id of ids) expect(await typesOf(id)).toEqual(["order.placed"]);
+  });
+});
+
+test("WatchOrder on one replica streams what another one does", async () => {
+  const replica = (await role.replica()).client(OrderService);
+  const { order: created } = await orders.createOrder(draft());
+  const id = created?.id ?? "";
+  const states: OrderState[] = [];
+  for await (const { event } of replica.watchOrder({ id })) {
+    states.push(event?.state ?? OrderState.UNSPECIFIED);
+    if (states.length === 1) await orders.cancelOrder({ id });
+  }
+  expect(states).toEqual([OrderState.PENDING, OrderState.CANCELLED]);
 });

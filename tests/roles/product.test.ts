@@ -12,11 +12,13 @@ import type {
   QueryProductsRequestSchema,
   VariantSchema,
 } from "#gen/commerce/product/v1/product_pb.ts";
+import { ProductEventSchema } from "#gen/commerce/product/v1/events_pb.ts";
 import { ProductErrorReason, ProductOrder, ProductService, ProductState } from "#gen/commerce/product/v1/product_pb.ts";
 import { newId } from "../../src/platform/id.ts";
 import { productErrors } from "../../src/roles/product/errors.ts";
 import productRole from "../../src/roles/product/index.ts";
 import type { ProductTables } from "../../src/roles/product/schema.ts";
+import { eventsOf } from "../support/outbox.ts";
 import type { TestRole } from "../support/role.ts";
 import { present, refusal, replayNote, settled, startTestRole } from "../support/role.ts";
 
@@ -834,4 +836,27 @@ test("addSamples fills an empty catalogue once, also when two processes start, a
   await addCategory("Mine", "", clientOf(used));
   await used.running.addSamples?.();
   expect((await clientOf(used).queryProducts({})).products).toEqual([]);
+});
+
+test("every change of the catalogue has its event, and what changes nothing has none", async () => {
+  const typesOf = async (id: string) =>
+    (await eventsOf(role.database<never>(), ProductEventSchema, id)).map(({ type }) => type);
+  const category = await addCategory("Told of");
+  await products.updateCategory({ id: category.id, name: "Told of again" });
+  await products.updateCategory({ id: category.id });
+  await products.deleteCategory({ id: category.id });
+  expect(await typesOf(category.id)).toEqual([
+    "product.category_created",
+    "product.category_updated",
+    "product.category_deleted",
+  ]);
+  const { id } = await add({ idempotencyKey: newId() });
+  await products.updateProduct({ id });
+  await products.updateProduct({ id, title: "Another" });
+  for (let time = 0; time < 2; time += 1) await products.archiveProduct({ id });
+  const { product } = await products.unarchiveProduct({ id });
+  await refusal(products.updateProduct({ id, expectedVersion: 1, title: "Late" }));
+  expect(await typesOf(id)).toEqual(["product.added", "product.updated", "product.archived", "product.unarchived"]);
+  const last = (await eventsOf(role.database<never>(), ProductEventSchema, id)).at(-1);
+  expect(last?.event).toMatchObject({ value: { product } });
 });

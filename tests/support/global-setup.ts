@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import type { TestProject } from "vitest/node";
 import { AlreadyRunning, startEmbeddedPostgres } from "../../src/platform/embedded-postgres.ts";
+import { migrateBus } from "../../src/platform/events/migrate-bus.ts";
 import { migrateDatabase, migratedRoles } from "../../src/platform/migrate.ts";
 import { templateOf } from "./postgres.ts";
 
@@ -26,7 +27,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 async function start(folder: string, roles: readonly string[], project: TestProject): Promise<() => Promise<void>> {
   const postgres = await startEmbeddedPostgres({
     dataDir: folder,
-    databases: roles.map(templateOf),
+    databases: [...roles, "events"].map(templateOf),
     log,
     fsync: false,
   });
@@ -42,6 +43,7 @@ async function start(folder: string, roles: readonly string[], project: TestProj
   };
   try {
     for (const role of roles) await migrateDatabase({ url: postgres.urlOf(templateOf(role)), role, log });
+    await migrateBus(postgres.urlOf(templateOf("events")), log);
     project.provide("postgresUrl", postgres.urlOf("postgres"));
     return end;
   } catch (error) {

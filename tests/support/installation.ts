@@ -27,6 +27,9 @@ export const secret = "a secret of the tests, at least 32 characters";
 
 type Environment = Readonly<Record<string, string>>;
 
+/** The database of the bus. */
+export const EVENTS = "events";
+
 /** The roles that have a database. */
 export const owners = Object.entries(registry).flatMap(([role, { database }]) => (database ? [role] : []));
 
@@ -38,9 +41,16 @@ export async function startInstallation(
 ): Promise<Installation> {
   const databases = given ?? (await createTestDatabases());
   const envOf = typeof env === "function" ? env : () => env;
-  const base = { TOKEN_SECRET: secret, PORT: "0", LISTEN_HOST: "127.0.0.1", RATE_LIMITS: "off", ...envOf("all") };
+  const base = {
+    BUS_URL: databases["events"]?.url ?? "",
+    TOKEN_SECRET: secret,
+    PORT: "0",
+    LISTEN_HOST: "127.0.0.1",
+    RATE_LIMITS: "off",
+    ...envOf("all"),
+  };
   const urlsOfDatabases = Object.fromEntries(
-    Object.entries(databases).map(([role, { url }]) => [`${role.toUpperCase()}_DATABASE_URL`, url]),
+    owners.map((role) => [`${role.toUpperCase()}_DATABASE_URL`, databases[role]?.url ?? ""]),
   );
   const processes: Record<string, ServerProcess> = {};
   let shared: Record<string, string> = {};
@@ -92,6 +102,6 @@ export async function startInstallation(
 
 async function createTestDatabases(): Promise<Record<string, TestDatabase>> {
   return Object.fromEntries(
-    await Promise.all(owners.map(async (role) => [role, await createTestDatabase(role)] as const)),
+    await Promise.all([...owners, EVENTS].map(async (role) => [role, await createTestDatabase(role)] as const)),
   );
 }

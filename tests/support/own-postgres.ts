@@ -5,14 +5,15 @@ import { findBinaries } from "../../src/platform/embedded/binaries.ts";
 import { settlePlace } from "../../src/platform/embedded/place.ts";
 import { lastLines, run } from "../../src/platform/embedded/programs.ts";
 import { startEmbeddedPostgres } from "../../src/platform/embedded-postgres.ts";
+import { migrateBus } from "../../src/platform/events/migrate-bus.ts";
 import { databaseName, migrateDatabase } from "../../src/platform/migrate.ts";
 import { makeFolder } from "./folders.ts";
-import { owners } from "./installation.ts";
+import { EVENTS, owners } from "./installation.ts";
 import type { TestDatabase } from "./postgres.ts";
 
 /** A Postgres of a test's own, as durable as a real one, that can be taken away and brought back where it was. */
 export interface OwnPostgres extends AsyncDisposable {
-  /** Migrated, by role. */
+  /** Migrated, by role; that of the bus too. */
   readonly databases: Readonly<Record<string, TestDatabase>>;
   /** `immediate` leaves as a crash does: nothing is flushed, and the next start recovers. */
   stop(mode: "fast" | "immediate"): Promise<void>;
@@ -23,14 +24,23 @@ export interface OwnPostgres extends AsyncDisposable {
 const log = pino({ level: "warn" });
 
 export async function startOwnPostgres(): Promise<OwnPostgres> {
+  const names = [...owners, EVENTS];
+  const server = await startOwnServer(names.map(databaseName));
+  const databases = Object.fromEntries(
+    names.map((role) => [role, { url: server.urlOf(databaseName(role)), drop: () => Promise.resolve() }]),
+  );
+  for (const role of owners) await migrateDatabase({ url: server.urlOf(databaseName(role)), role, log });
+  await migrateBus(server.urlOf(databaseName(EVENTS)), log);
+  return { ...server, databases };
+}
+
+/** The same with empty databases of these names. */
+export async function startOwnServer(
+  names: readonly string[],
+): Promise<Omit<OwnPostgres, "databases"> & { urlOf(database: string): string }> {
   const folder = await makeFolder();
-  const names = owners.map(databaseName);
   const postgres = await startEmbeddedPostgres({ dataDir: folder.data, databases: names, log });
   const place = await settlePlace(await realpath(folder.data), await findBinaries(), () => undefined);
-  const databases = Object.fromEntries(
-    owners.map((role) => [role, { url: postgres.urlOf(databaseName(role)), drop: () => Promise.resolve() }]),
-  );
-  for (const role of owners) await migrateDatabase({ url: postgres.urlOf(databaseName(role)), role, log });
 
   async function control(detached: boolean, ...args: readonly string[]): Promise<void> {
     const { code, output } = await run(place, "pg_ctl", [...args, "-w", "-s", "-D", place.dataPath], { detached });
@@ -38,7 +48,7 @@ export async function startOwnPostgres(): Promise<OwnPostgres> {
   }
 
   return {
-    databases,
+    urlOf: (database) => postgres.urlOf(database),
     stop: (mode) => control(false, "stop", "-m", mode),
     // Its settings, the port among them, are those of the start before.
     start: () => control(true, "start", "-l", join(place.dataPath, "server.log")),

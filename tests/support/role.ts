@@ -12,6 +12,8 @@ import { openDatabase } from "../../src/platform/database.ts";
 import type { AppError } from "../../src/platform/errors.ts";
 import { PeerError } from "../../src/platform/errors.ts";
 import { newId } from "../../src/platform/id.ts";
+import type { Broadcast } from "../../src/platform/events/role-events.ts";
+import { createOutbox } from "../../src/platform/events/outbox.ts";
 import { openCall } from "../../src/platform/incoming.ts";
 import { listen } from "../../src/platform/notifications.ts";
 import { createPageTokens } from "../../src/platform/page.ts";
@@ -20,6 +22,12 @@ import type { RoleContext, RoleDefinition, RunningRole } from "../../src/platfor
 import { deriveKey } from "../../src/platform/secret.ts";
 import { permissionsOf } from "../../src/roles/user/permission.ts";
 import { createTestDatabase } from "./postgres.ts";
+
+/** Hints that reach nobody. */
+export const silent: Broadcast = {
+  send: () => undefined,
+  listen: () => ({ close: () => Promise.resolve() }),
+};
 
 const secret = "a secret of the tests, at least 32 characters";
 
@@ -93,6 +101,10 @@ export async function startTestRole(
       return listener;
     },
     peers: { client: (service) => createClient(service, transportTo(roleOf(service))), outermost: transportTo },
+    outbox: (schema) => createOutbox({ schema, version: 1, wake: () => undefined }),
+    broadcast: silent,
+    wakeInbox: () => undefined,
+    publicUrl: () => "http://shop.test",
     pages: createPageTokens(name, secret),
     key: (purpose) => deriveKey(secret, name, purpose),
     clock,

@@ -66,7 +66,7 @@ function settings(port: number, fsync: boolean): string {
 listen_addresses = '127.0.0.1'
 port = ${port}
 unix_socket_directories = ''
-max_connections = 100
+max_connections = 200
 shared_buffers = 128MB
 wal_level = minimal
 max_wal_senders = 0

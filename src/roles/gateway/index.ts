@@ -20,6 +20,11 @@ import { appendAudit } from "./store-audit.ts";
 import { refuseOthersLogin } from "./tryout.ts";
 import { findLiveApiKeys, updateLastUses } from "./store.ts";
 
+/** On which the revocation of an API key is told to the other gateways: its id. */
+const KEYS_CHANNEL = "api-key-revoked";
+/** On which the user role tells which sessions have ended: their ids, with commas. */
+const SESSIONS_CHANNEL = "sessions-ended";
+
 /**
  * The door for clients outside. No business rules: it says who calls, serves what the other roles expose, by their
  * descriptors, and records what may change something.
@@ -33,7 +38,7 @@ export default defineRole({
       example: "all",
     }),
   },
-  start({ config, tryout, database, others, peers, pages, clock, log, stopping }) {
+  start({ config, tryout, database, broadcast, others, peers, pages, clock, log, stopping }) {
     const db = database<GatewayTables>();
     const rates = config.RATE_LIMITS ?? (tryout ? "others" : "all");
     const limitRate = rates === "off" ? undefined : createRateLimits({ loopback: rates === "all" });
@@ -49,14 +54,27 @@ export default defineRole({
       writeUses: (uses) => updateLastUses(db, uses),
       log,
     });
+    // What is revoked elsewhere ends here at once; that it ends within a second does not hang on these hints.
+    const hints = [
+      broadcast.listen(KEYS_CHANNEL, (body) => {
+        apiKeys.revoked(Buffer.from(body).toString());
+      }),
+      broadcast.listen(SESSIONS_CHANNEL, (body) => {
+        revocations.hint(Buffer.from(body).toString().split(","));
+      }),
+    ];
     const chain = emptyChain(newId(), `${hostname()}:${String(process.pid)}`);
+    const revoked = (id: string) => {
+      apiKeys.revoked(id);
+      broadcast.send(KEYS_CHANNEL, Buffer.from(id));
+    };
     const audit = createAudit({ chain, write: (entries) => appendAudit(db, chain, entries), log });
     return {
       services: [
         ...Object.entries(others).flatMap(([role, { services }]) =>
           services.map((service) => forwardService(service, peers.outermost(role))),
         ),
-        serve(GatewayService, createGatewayRpc({ db, pages, clock, apiKeys })),
+        serve(GatewayService, createGatewayRpc({ db, pages, clock, apiKeys: { revoked } })),
       ],
       identify: createIdentify({ keys, revocations, apiKeys, now: () => clock.now().getTime() }),
       admit: async (call) => {
@@ -65,6 +83,7 @@ export default defineRole({
       },
       observe: auditCalls({ audit, clock }),
       async close() {
+        await Promise.all(hints.map((hint) => hint.close()));
         await Promise.all([revocations.close(), apiKeys.close(), audit.close()]);
       },
     };

@@ -27,6 +27,8 @@ export interface Revocations {
   isRevoked(sessionId: string): boolean;
   /** Calls back once when the session ends; answers how to stop listening. */
   onRevoked(sessionId: string, listener: () => void): () => void;
+  /** Takes sessions that somebody says have ended, ahead of the feed. */
+  hint(sessionIds: readonly string[]): void;
   /** Whether the feed has told so far all that ended before this process began. Resolves false after the wait. */
   synced(waitMs: number): Promise<boolean>;
   close(): Promise<void>;
@@ -46,7 +48,7 @@ export function followRevocations({ watch, log, stopping }: RevocationsOptions):
   let brokenSince: number | undefined;
   let isTold = false;
 
-  function take({ sessionIds, position: reached }: RevocationBatch): void {
+  function end(sessionIds: readonly string[]): void {
     const now = Date.now();
     for (const [sessionId, until] of ended) {
       if (until > now) break;
@@ -57,6 +59,10 @@ export function followRevocations({ watch, log, stopping }: RevocationsOptions):
       ended.set(sessionId, now + KEPT_MS);
       for (const listener of listeners.get(sessionId) ?? []) listener();
     }
+  }
+
+  function take({ sessionIds, position: reached }: RevocationBatch): void {
+    end(sessionIds);
     position = reached;
     first.resolve(true);
     if (isTold) log.info("the user role tells again which sessions end");
@@ -103,6 +109,7 @@ export function followRevocations({ watch, log, stopping }: RevocationsOptions):
         if (known.size === 0) listeners.delete(sessionId);
       };
     },
+    hint: end,
     synced: (waitMs) => Promise.race([first.promise, delay(waitMs, false, { ref: false })]),
     async close() {
       closing.abort();

@@ -1,6 +1,7 @@
 import type { Transaction } from "kysely";
 import { versionMismatch } from "../../platform/errors.ts";
 import { orderErrors } from "./errors.ts";
+import type { OrderAnnouncements } from "./events.ts";
 import type { Order } from "./order.ts";
 import { decideCancel } from "./order.ts";
 import type { OrderTables } from "./schema.ts";
@@ -16,6 +17,7 @@ export async function cancelOrder(
   id: string,
   expectedVersion: number,
   now: Date,
+  announce: OrderAnnouncements,
 ): Promise<Order> {
   const order = await lockOrder(trx, id);
   if (expectedVersion !== 0 && order.version !== expectedVersion) throw versionMismatch(order.version);
@@ -29,6 +31,6 @@ export async function cancelOrder(
         preconditions: [{ type: "WRONG_STATE", subject: id, description: `The order is ${order.state}.` }],
       });
     case "cancel":
-      return advanceOrder(trx, order, "CANCELLED", { reason: "CANCEL_REQUESTED", metadata: {} }, now);
+      return advanceOrder(trx, order, "CANCELLED", { reason: "CANCEL_REQUESTED", metadata: {} }, now, announce);
   }
 }

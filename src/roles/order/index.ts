@@ -1,7 +1,9 @@
 import { validator } from "../../platform/config.ts";
 import { defineRole } from "../../platform/role.ts";
 import { serve } from "../../platform/call.ts";
+import { OrderEventSchema } from "#gen/commerce/order/v1/events_pb.ts";
 import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { announceOrders } from "./events.ts";
 import { orderPeers } from "./peers.ts";
 import { orderRpc } from "./rpc.ts";
 import type { OrderTables } from "./schema.ts";
@@ -18,7 +20,7 @@ export default defineRole({
       desc: 'JSON: {"inclusive":false,"country":"DE","rates":{"DE":{"standard":1900,"reduced":700}}} in basis points',
     }),
   },
-  start({ config, database, listen, peers, pages, clock, stopping }) {
+  start({ config, database, listen, outbox, peers, pages, clock, stopping }) {
     const db = database<OrderTables>();
     const notifications = listen(ORDER_CHANNEL);
     const handlers = orderRpc({
@@ -29,6 +31,7 @@ export default defineRole({
       taxes: config.TAX_TABLE,
       pages,
       clock,
+      announce: announceOrders(outbox(OrderEventSchema)),
     });
     return { services: [serve(OrderService, handlers)] };
   },

@@ -75,7 +75,7 @@ export interface Order {
 }
 
 /** One step of an order's history. */
-export interface OrderEvent {
+export interface OrderTransition {
   /** From 1 without gaps. */
   readonly position: bigint;
   readonly state: OrderState;

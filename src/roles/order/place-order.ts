@@ -7,6 +7,7 @@ import type { Claim } from "../../platform/idempotency.ts";
 import { inProgress } from "../../platform/idempotency.ts";
 import type { Money } from "../../platform/money.ts";
 import { orderErrors } from "./errors.ts";
+import type { OrderAnnouncements } from "./events.ts";
 import type { Address, Order } from "./order.ts";
 import { noReason } from "./order.ts";
 import type { Offer, OrderPeers } from "./peers.ts";
@@ -32,6 +33,7 @@ export interface PlaceOrderContext {
   readonly peers: OrderPeers;
   readonly taxes: TaxTable;
   readonly clock: Clock;
+  readonly announce: OrderAnnouncements;
 }
 
 /**
@@ -49,14 +51,14 @@ export async function placeOrder(
   claim: Claim | undefined,
   respond: (order: Order) => Buffer,
 ): Promise<Order | undefined> {
-  const { db, peers } = context;
+  const { db, peers, announce } = context;
   const skus = draft.items.map(({ sku }) => sku);
   const [buyer, offers] = await Promise.all([peers.findBuyer(call, draft.userId), peers.findOffers(call, skus)]);
   if (!buyer?.active) throw userUnavailable(draft.userId);
   const order = priced(context, draft, offersOf(skus, offers));
   const claimed = claim && { claim, response: respond(order) };
   try {
-    return (await insertOrder(db, order, claimed)) ? order : undefined;
+    return (await insertOrder(db, order, claimed, announce)) ? order : undefined;
   } catch (error) {
     if (!isConnectionLost(error)) {
       if (claim) inProgress(error);
@@ -64,7 +66,10 @@ export async function placeOrder(
     }
     // The statement may have been committed before the connection broke: its id is ours alone, so reading tells.
     const recorded = await findOrder(db, order.id).catch(() => undefined);
-    if (recorded) return recorded;
+    if (recorded) {
+      announce.wake();
+      return recorded;
+    }
     throw error;
   }
 }

@@ -2,16 +2,14 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { Address as AddressMessage } from "#gen/commerce/common/v1/address_pb.ts";
-import type { AddressSchema } from "#gen/commerce/common/v1/address_pb.ts";
 import type {
   BatchCreateOrdersResult,
   CreateOrderRequest,
   CreateOrderResponse,
-  OrderEventSchema,
+  OrderTransitionSchema,
   OrderService,
 } from "#gen/commerce/order/v1/order_pb.ts";
 import {
-  AdjustmentKind,
   CancelOrderRequestSchema,
   CancelOrderResponseSchema,
   CreateOrderRequestSchema,
@@ -25,7 +23,7 @@ import type { Call, Handlers } from "../../platform/call.ts";
 import { errors, invalidRequest, notFound } from "../../platform/errors.ts";
 import type { Outcome } from "../../platform/idempotency.ts";
 import { answer, claimOf, createCoalescer, createOnce, findReplay } from "../../platform/idempotency.ts";
-import { moneyToProto, parseMoney } from "../../platform/money.ts";
+import { parseMoney } from "../../platform/money.ts";
 import type { PageTokens } from "../../platform/page.ts";
 import { checkActsFor } from "../../platform/rules/access.ts";
 import { toAppError } from "../../platform/rules/errors.ts";
@@ -33,10 +31,11 @@ import { createMessageCheck } from "../../platform/rules/validate.ts";
 import { mapConcurrently } from "../../platform/streams.ts";
 import { toStatus } from "../../platform/wire.ts";
 import { cancelOrder } from "./cancel-order.ts";
-import type { Address, Order, OrderEvent } from "./order.ts";
+import type { Address, Order, OrderTransition } from "./order.ts";
 import type { OrderDraft, PlaceOrderContext } from "./place-order.ts";
 import { placeOrder } from "./place-order.ts";
 import { findOrder, listEvents, listOrders } from "./store.ts";
+import { orderToProto } from "./rpc-messages.ts";
 import type { WatchContext } from "./watch-order.ts";
 import { waitUntilSettled, watchOrder } from "./watch-order.ts";
 
@@ -45,14 +44,12 @@ const CONCURRENT_ORDERS = 32;
 /** Orders that one stream carries: it remembers their sequences. */
 const ORDERS_PER_STREAM = 100_000;
 
-type OrderInit = MessageInitShape<typeof OrderSchema>;
-
 export interface OrderRpcContext extends PlaceOrderContext, WatchContext {
   readonly pages: PageTokens;
 }
 
 export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService> {
-  const { db, clock, pages } = context;
+  const { db, clock, pages, announce } = context;
   const check = createMessageCheck();
   const coalesce = createCoalescer();
   const once = createOnce(db);
@@ -108,7 +105,7 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
     async createOrder(request, call) {
       const result = answer(call, await record(request, call));
       if (request.waitFor !== WaitFor.SETTLED || !result.order) return result;
-      return { order: toProto(await waitUntilSettled(context, call, result.order.id)) };
+      return { order: orderToProto(await waitUntilSettled(context, call, result.order.id)) };
     },
 
     async *createOrders(requests, call) {
@@ -137,7 +134,7 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
     },
 
     async getOrder({ id }, call) {
-      return { order: toProto(await findFor(call, id, "order.read")) };
+      return { order: orderToProto(await findFor(call, id, "order.read")) };
     },
 
     async listOrders(request, call) {
@@ -158,15 +155,15 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
       };
       const orders = await listOrders(db, filter, page.after?.[0], page.limit, call.signal);
       const { rows, nextPageToken } = page.cut(orders, (last) => [last.id]);
-      return { orders: rows.map(toProto), nextPageToken };
+      return { orders: rows.map(orderToProto), nextPageToken };
     },
 
     async cancelOrder(request, call) {
       await findFor(call, request.id, "order.write");
       const claim = claimOf(call, CancelOrderRequestSchema, request);
       const outcome = await once(claim, CancelOrderResponseSchema, async (trx) => {
-        const order = await cancelOrder(trx, request.id, request.expectedVersion, clock.now());
-        return create(CancelOrderResponseSchema, { order: toProto(order) });
+        const order = await cancelOrder(trx, request.id, request.expectedVersion, clock.now(), announce);
+        return create(CancelOrderResponseSchema, { order: orderToProto(order) });
       });
       return answer(call, outcome);
     },
@@ -207,7 +204,7 @@ function checkStreamed(keys: Map<number, string>, sequence: number, key: string)
 }
 
 function respond(order: Order): CreateOrderResponse {
-  return create(CreateOrderResponseSchema, { order: toProto(order) });
+  return create(CreateOrderResponseSchema, { order: orderToProto(order) });
 }
 
 /** Whose orders a request is about: the caller's own, or the named user's where the caller may act for them. */
@@ -242,49 +239,12 @@ const stateNames: ReadonlyMap<number, Order["state"]> = new Map(
   ),
 );
 
-function toProto(order: Order): OrderInit {
-  const money = (minor: bigint) => moneyToProto({ currency: order.currency, minor });
-  return {
-    id: order.id,
-    userId: order.userId,
-    state: OrderState[order.state],
-    reason: order.why.reason,
-    reasonMetadata: order.why.metadata,
-    lines: order.lines.map(({ number, sku, productId, title, options, unitMinor, quantity, amountMinor }) => ({
-      number,
-      sku,
-      productId,
-      title,
-      options,
-      unitPrice: money(unitMinor),
-      quantity,
-      amount: money(amountMinor),
-    })),
-    adjustments: order.adjustments.map(({ kind, lineNumber, label, minor, included, source }) => ({
-      kind: AdjustmentKind[kind],
-      lineNumber,
-      label,
-      amount: money(minor),
-      included,
-      source,
-    })),
-    itemsAmount: money(order.itemsMinor),
-    totalAmount: money(order.totalMinor),
-    ...(order.shippingAddress && { shippingAddress: addressToProto(order.shippingAddress) }),
-    ...(order.billingAddress && { billingAddress: addressToProto(order.billingAddress) }),
-    ...(order.nextAction && { nextAction: order.nextAction }),
-    ...(order.expiresAt && { expiresAt: timestampFromDate(order.expiresAt) }),
-    version: order.version,
-    createdAt: timestampFromDate(order.createdAt),
-    updatedAt: timestampFromDate(order.updatedAt),
-  };
-}
-
-function addressToProto(address: Address): MessageInitShape<typeof AddressSchema> {
-  return { ...address, lines: [...address.lines] };
-}
-
-function eventToProto({ position, state, why, occurredAt }: OrderEvent): MessageInitShape<typeof OrderEventSchema> {
+function eventToProto({
+  position,
+  state,
+  why,
+  occurredAt,
+}: OrderTransition): MessageInitShape<typeof OrderTransitionSchema> {
   return {
     position,
     state: OrderState[state],

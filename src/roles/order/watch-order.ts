@@ -1,7 +1,7 @@
 import type { Kysely } from "kysely";
 import type { Call } from "../../platform/call.ts";
 import type { Notifications } from "../../platform/notifications.ts";
-import type { Order, OrderEvent } from "./order.ts";
+import type { Order, OrderTransition } from "./order.ts";
 import { isFinal, isSettled } from "./order.ts";
 import type { OrderTables } from "./schema.ts";
 import { getOrder, listEvents } from "./store.ts";
@@ -28,7 +28,7 @@ export async function* watchOrder(
   call: Call,
   id: string,
   after: bigint,
-): AsyncIterable<OrderEvent> {
+): AsyncIterable<OrderTransition> {
   let position = after;
   const changes = notifications.watch(id);
   try {

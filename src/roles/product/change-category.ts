@@ -2,6 +2,7 @@ import type { Transaction } from "kysely";
 import { versionMismatch } from "../../platform/errors.ts";
 import { newId } from "../../platform/id.ts";
 import { checkPlace, slugOf } from "./category.ts";
+import type { CatalogueAnnouncements } from "./events.ts";
 import type { ProductTables } from "./schema.ts";
 import type { CategoryRow } from "./store-categories.ts";
 import {
@@ -28,6 +29,7 @@ export async function createCategory(
   trx: Transaction<ProductTables>,
   { parentId, name, slug, position }: NewCategory,
   now: Date,
+  announce: CatalogueAnnouncements,
 ): Promise<CategoryRow> {
   const id = newId();
   if (parentId !== null) {
@@ -45,12 +47,17 @@ export async function createCategory(
     created_at: now,
     updated_at: now,
   });
-  if (slug !== undefined) return insertCategory(trx, category(slug));
-  const base = slugOf(name);
-  for (let number = 1; ; number += 1) {
-    const ownSlug = number === 1 ? base : `${base}-${String(number)}`;
-    const created = await insertCategoryUnlessTaken(trx, category(ownSlug));
-    if (created) return created;
+  const created = await (slug === undefined ? insertUnderFreeSlug() : insertCategory(trx, category(slug)));
+  await announce.category(trx, "categoryCreated", created);
+  return created;
+
+  async function insertUnderFreeSlug(): Promise<CategoryRow> {
+    const base = slugOf(name);
+    for (let number = 1; ; number += 1) {
+      const ownSlug = number === 1 ? base : `${base}-${String(number)}`;
+      const inserted = await insertCategoryUnlessTaken(trx, category(ownSlug));
+      if (inserted) return inserted;
+    }
   }
 }
 
@@ -72,6 +79,7 @@ export async function changeCategory(
   expectedVersion: number,
   { parentId, name, ...others }: CategoryChange,
   now: Date,
+  announce: CatalogueAnnouncements,
 ): Promise<CategoryRow> {
   const columns = {
     ...others,
@@ -87,7 +95,9 @@ export async function changeCategory(
     await lockTree(trx);
     checkPlace(id, await pathTo(trx, parentId), await findLevels(trx, id));
   }
-  return updateCategory(trx, id, expectedVersion, columns, now);
+  const updated = await updateCategory(trx, id, expectedVersion, columns, now);
+  await announce.category(trx, "categoryUpdated", updated);
+  return updated;
 }
 
 async function pathTo(trx: Transaction<ProductTables>, id: string): Promise<string[]> {

@@ -1,6 +1,7 @@
 import type { Transaction } from "kysely";
 import { versionMismatch } from "../../platform/errors.ts";
 import { newId } from "../../platform/id.ts";
+import type { CatalogueAnnouncements } from "./events.ts";
 import type { PricedVariants, ProductFields, ProductState } from "./product.ts";
 import type { ProductTables } from "./schema.ts";
 import type { ProductRow } from "./store.ts";
@@ -13,11 +14,12 @@ export async function addProduct(
   fields: ProductFields,
   variants: PricedVariants,
   now: Date,
+  announce: CatalogueAnnouncements,
 ): Promise<ProductRow> {
   const id = newId();
   await insertProduct(trx, id, fields, variants, now);
   await putVariants(trx, id, variants.variants);
-  return getProduct(trx, id);
+  return announced(trx, "added", id, announce);
 }
 
 /**
@@ -31,6 +33,7 @@ export async function changeProduct(
   change: Partial<ProductFields>,
   variants: PricedVariants | undefined,
   now: Date,
+  announce: CatalogueAnnouncements,
 ): Promise<ProductRow> {
   await lockProduct(trx, id);
   const product = await getProduct(trx, id);
@@ -44,7 +47,7 @@ export async function changeProduct(
     await retireVariants(trx, id, variants.variants, now);
     await putVariants(trx, id, variants.variants);
   }
-  return getProduct(trx, id);
+  return announced(trx, "updated", id, announce);
 }
 
 /**
@@ -58,10 +61,24 @@ export async function changeProductState(
   expectedVersion: number,
   state: ProductState,
   now: Date,
+  announce: CatalogueAnnouncements,
 ): Promise<ProductRow> {
   const locked = await lockProduct(trx, id);
-  if (locked.state !== state) await updateProductState(trx, id, expectedVersion, state, now);
-  return getProduct(trx, id);
+  if (locked.state === state) return getProduct(trx, id);
+  await updateProductState(trx, id, expectedVersion, state, now);
+  return announced(trx, state === "archived" ? "archived" : "unarchived", id, announce);
+}
+
+/** The product as it is after a change, told to others. */
+async function announced(
+  trx: Transaction<ProductTables>,
+  what: Parameters<CatalogueAnnouncements["product"]>[1],
+  id: string,
+  announce: CatalogueAnnouncements,
+): Promise<ProductRow> {
+  const product = await getProduct(trx, id);
+  await announce.product(trx, what, product);
+  return product;
 }
 
 function fieldsOf(product: ProductRow): ProductFields {

@@ -1,9 +1,7 @@
 import { create } from "@bufbuild/protobuf";
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { Kysely } from "kysely";
-import type { Category, ProductService, UpdateCategoryRequest } from "#gen/commerce/product/v1/product_pb.ts";
+import type { ProductService, UpdateCategoryRequest } from "#gen/commerce/product/v1/product_pb.ts";
 import {
-  CategorySchema,
   CreateCategoryRequestSchema,
   CreateCategoryResponseSchema,
   DeleteCategoryRequestSchema,
@@ -19,8 +17,9 @@ import { answer, claimOf } from "../../platform/idempotency.ts";
 import type { PageTokens } from "../../platform/page.ts";
 import type { CategoryChange } from "./change-category.ts";
 import { changeCategory, createCategory } from "./change-category.ts";
+import type { CatalogueAnnouncements } from "./events.ts";
+import { categoryToProto } from "./rpc-messages.ts";
 import type { ProductTables } from "./schema.ts";
-import type { CategoryRow } from "./store-categories.ts";
 import { deleteCategory, findPath, listCategories } from "./store-categories.ts";
 
 /** What all methods of ProductService stand on. */
@@ -29,6 +28,7 @@ export interface ProductRpcOptions {
   readonly once: Once<ProductTables>;
   readonly pages: PageTokens;
   readonly clock: Clock;
+  readonly announce: CatalogueAnnouncements;
 }
 
 type CategoryMethods = "createCategory" | "getCategory" | "listCategories" | "updateCategory" | "deleteCategory";
@@ -38,6 +38,7 @@ export function createCategoryRpc({
   db,
   once,
   clock,
+  announce,
 }: ProductRpcOptions): Pick<Handlers<typeof ProductService>, CategoryMethods> {
   return {
     async createCategory(request, call) {
@@ -49,8 +50,8 @@ export function createCategoryRpc({
         position: request.position,
       };
       const outcome = await once(claim, CreateCategoryResponseSchema, async (trx) => {
-        const category = await createCategory(trx, given, clock.now());
-        return create(CreateCategoryResponseSchema, { category: toProto(category) });
+        const category = await createCategory(trx, given, clock.now(), announce);
+        return create(CreateCategoryResponseSchema, { category: categoryToProto(category) });
       });
       return answer(call, outcome);
     },
@@ -59,20 +60,27 @@ export function createCategoryRpc({
       const path = await findPath(db, id === "" ? { slug } : { id: id.toLowerCase() });
       const category = path.at(-1);
       if (!category) throw notFound("category", id || slug);
-      return { category: toProto(category), ancestors: path.slice(0, -1).map(toProto) };
+      return { category: categoryToProto(category), ancestors: path.slice(0, -1).map(categoryToProto) };
     },
 
     async listCategories(request) {
       const categories = await listCategories(db, request.parentId.toLowerCase() || undefined);
-      return { categories: categories.map(toProto) };
+      return { categories: categories.map(categoryToProto) };
     },
 
     async updateCategory(request, call) {
       const claim = claimOf(call, UpdateCategoryRequestSchema, request);
       const outcome = await once(claim, UpdateCategoryResponseSchema, async (trx) => {
         const id = request.id.toLowerCase();
-        const category = await changeCategory(trx, id, request.expectedVersion, parseChange(request), clock.now());
-        return create(UpdateCategoryResponseSchema, { category: toProto(category) });
+        const category = await changeCategory(
+          trx,
+          id,
+          request.expectedVersion,
+          parseChange(request),
+          clock.now(),
+          announce,
+        );
+        return create(UpdateCategoryResponseSchema, { category: categoryToProto(category) });
       });
       return answer(call, outcome);
     },
@@ -80,7 +88,9 @@ export function createCategoryRpc({
     async deleteCategory(request, call) {
       const claim = claimOf(call, DeleteCategoryRequestSchema, request);
       const outcome = await once(claim, DeleteCategoryResponseSchema, async (trx) => {
-        await deleteCategory(trx, request.id.toLowerCase(), request.expectedVersion);
+        const id = request.id.toLowerCase();
+        await deleteCategory(trx, id, request.expectedVersion);
+        await announce.categoryDeleted(trx, id, clock.now());
         return create(DeleteCategoryResponseSchema);
       });
       return answer(call, outcome);
@@ -95,17 +105,4 @@ function parseChange({ parentId, name, slug, position }: UpdateCategoryRequest):
     ...(slug !== undefined && { slug }),
     ...(position !== undefined && { position }),
   };
-}
-
-function toProto(category: CategoryRow): Category {
-  return create(CategorySchema, {
-    id: category.id,
-    parentId: category.parent_id ?? "",
-    name: category.name,
-    slug: category.slug,
-    position: category.position,
-    version: category.version,
-    createdAt: timestampFromDate(category.created_at),
-    updatedAt: timestampFromDate(category.updated_at),
-  });
 }

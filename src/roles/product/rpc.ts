@@ -1,8 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type {
-  Product,
   ProductService,
   QueryProductsRequest,
   UpdateProductRequest,
@@ -14,8 +12,6 @@ import {
   ArchiveProductResponseSchema,
   ListProductsRequestSchema,
   ProductOrder,
-  ProductSchema,
-  ProductState,
   QueryProductsRequestSchema,
   UnarchiveProductRequestSchema,
   UnarchiveProductResponseSchema,
@@ -30,14 +26,15 @@ import { addProduct, changeProduct, changeProductState } from "./change-product.
 import { exportProducts } from "./export-products.ts";
 import type { ProductFields } from "./product.ts";
 import { parseVariants } from "./product.ts";
+import { productToProto } from "./rpc-messages.ts";
 import type { ProductRpcOptions } from "./rpc-categories.ts";
 import { createCategoryRpc } from "./rpc-categories.ts";
-import type { ProductQuery, ProductRow } from "./store.ts";
+import type { ProductQuery } from "./store.ts";
 import { findProducts, getProduct, getProductBySku, listProducts, queryProducts } from "./store.ts";
 import { searchQuery } from "./text.ts";
 
 export function createProductRpc(options: ProductRpcOptions): Handlers<typeof ProductService> {
-  const { db, once, pages, clock } = options;
+  const { db, once, pages, clock, announce } = options;
   return {
     ...createCategoryRpc(options),
 
@@ -53,15 +50,15 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
       };
       const claim = claimOf(call, AddProductRequestSchema, request);
       const outcome = await once(claim, AddProductResponseSchema, async (trx) => {
-        const product = await addProduct(trx, fields, variants, clock.now());
-        return create(AddProductResponseSchema, { product: toProto(product) });
+        const product = await addProduct(trx, fields, variants, clock.now(), announce);
+        return create(AddProductResponseSchema, { product: productToProto(product) });
       });
       return answer(call, outcome);
     },
 
     async getProduct({ id, sku }, { signal }) {
       const product = await (id === "" ? getProductBySku(db, sku, signal) : getProduct(db, id.toLowerCase()));
-      return { product: toProto(product) };
+      return { product: productToProto(product) };
     },
 
     async batchGetProducts(request, { signal }) {
@@ -72,7 +69,7 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
       const bySku = new Map(found.flatMap((product) => product.variants.map(({ sku }) => [sku, product])));
       const inOrder = [...ids.map((id) => byId.get(id)), ...skus.map((sku) => bySku.get(sku))];
       return {
-        products: [...new Set(inOrder.filter((product) => product !== undefined))].map(toProto),
+        products: [...new Set(inOrder.filter((product) => product !== undefined))].map(productToProto),
         absentIds: ids.filter((id) => !byId.has(id)),
         absentSkus: skus.filter((sku) => !bySku.has(sku)),
       };
@@ -92,7 +89,7 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
       const after = page.after && ([page.after[0], page.after[1] ?? ""] as const);
       const products = await queryProducts(db, query, after, page.limit, call.signal);
       const { rows, nextPageToken } = page.cut(products, (last) => [last.sort_value, last.id]);
-      return { products: rows.map(toProto), nextPageToken };
+      return { products: rows.map(productToProto), nextPageToken };
     },
 
     async *listProducts(request, call) {
@@ -115,7 +112,7 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
         signal: call.signal,
       });
       for await (const { products, last } of chunks) {
-        yield { products: products.map(toProto), resumeToken: page.tokenAfter([last.id]) };
+        yield { products: products.map(productToProto), resumeToken: page.tokenAfter([last.id]) };
       }
     },
 
@@ -126,8 +123,8 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
       const claim = claimOf(call, UpdateProductRequestSchema, request);
       const outcome = await once(claim, UpdateProductResponseSchema, async (trx) => {
         const id = request.id.toLowerCase();
-        const product = await changeProduct(trx, id, expectedVersion, change, variants, clock.now());
-        return create(UpdateProductResponseSchema, { product: toProto(product) });
+        const product = await changeProduct(trx, id, expectedVersion, change, variants, clock.now(), announce);
+        return create(UpdateProductResponseSchema, { product: productToProto(product) });
       });
       return answer(call, outcome);
     },
@@ -136,8 +133,8 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
       const claim = claimOf(call, ArchiveProductRequestSchema, request);
       const outcome = await once(claim, ArchiveProductResponseSchema, async (trx) => {
         const id = request.id.toLowerCase();
-        const product = await changeProductState(trx, id, request.expectedVersion, "archived", clock.now());
-        return create(ArchiveProductResponseSchema, { product: toProto(product) });
+        const product = await changeProductState(trx, id, request.expectedVersion, "archived", clock.now(), announce);
+        return create(ArchiveProductResponseSchema, { product: productToProto(product) });
       });
       return answer(call, outcome);
     },
@@ -146,8 +143,8 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
       const claim = claimOf(call, UnarchiveProductRequestSchema, request);
       const outcome = await once(claim, UnarchiveProductResponseSchema, async (trx) => {
         const id = request.id.toLowerCase();
-        const product = await changeProductState(trx, id, request.expectedVersion, "active", clock.now());
-        return create(UnarchiveProductResponseSchema, { product: toProto(product) });
+        const product = await changeProductState(trx, id, request.expectedVersion, "active", clock.now(), announce);
+        return create(UnarchiveProductResponseSchema, { product: productToProto(product) });
       });
       return answer(call, outcome);
     },
@@ -210,26 +207,4 @@ function orderOf(order: ProductOrder): ProductQuery["order"] | undefined {
     default:
       return undefined;
   }
-}
-
-function toProto(product: ProductRow): Product {
-  return create(ProductSchema, {
-    id: product.id,
-    title: product.title,
-    description: product.description,
-    state: product.state === "active" ? ProductState.ACTIVE : ProductState.ARCHIVED,
-    categoryId: product.category_id ?? "",
-    taxCategory: product.tax_category,
-    variants: product.variants.map(({ sku, options, price_minor, attributes }) => ({
-      sku,
-      options,
-      price: { currencyCode: product.currency_code, amountMinor: BigInt(price_minor) },
-      attributes,
-    })),
-    attributes: product.attributes,
-    imageUrls: [...product.image_urls],
-    version: product.version,
-    createdAt: timestampFromDate(product.created_at),
-    updatedAt: timestampFromDate(product.updated_at),
-  });
 }

@@ -21,7 +21,7 @@ export interface PasswordChange {
  * @throws AppError CREDENTIALS_INVALID, RATE_LIMITED, OVERLOADED
  */
 export async function changePassword(
-  { db, clock, passwords }: AuthContext,
+  { db, clock, passwords, announce }: AuthContext,
   { userId, sessionId, current, next }: PasswordChange,
   signal: AbortSignal,
 ): Promise<void> {
@@ -36,7 +36,9 @@ export async function changePassword(
     // A login that is under way waits here, and finds that its password is not the one any more.
     await lockUser(trx, userId);
     if (!(await updatePassword(trx, known, hash, now))) throw userErrors.CREDENTIALS_INVALID();
-    await endSessions(trx, { userId, ...(sessionId !== undefined && { except: sessionId }) }, now);
+    await announce.wished(trx, "passwordChanged", userId, now);
+    const others = { userId, ...(sessionId !== undefined && { except: sessionId }) };
+    announce.sessionsEnded(trx, await endSessions(trx, others, now));
     await refillBucket(trx, tries);
   });
 }

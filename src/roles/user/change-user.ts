@@ -1,6 +1,7 @@
 import type { Transaction } from "kysely";
 import { versionMismatch } from "../../platform/errors.ts";
 import { userErrors } from "./errors.ts";
+import type { UserAnnouncements } from "./events.ts";
 import type { UserState, UserTables } from "./schema.ts";
 import { endSessions } from "./store-sessions.ts";
 import type { UserChange, UserRow } from "./store.ts";
@@ -16,11 +17,20 @@ export async function changeUser(
   expectedVersion: number,
   change: UserChange,
   now: Date,
+  announce: UserAnnouncements,
 ): Promise<UserRow> {
-  if (Object.keys(change).length > 0) return updateUser(trx, id, expectedVersion, change, now);
-  const user = await getUser(trx, id);
-  if (expectedVersion !== 0 && user.version !== expectedVersion) throw versionMismatch(user.version);
-  return user;
+  if (Object.keys(change).length === 0) {
+    const user = await getUser(trx, id);
+    if (expectedVersion !== 0 && user.version !== expectedVersion) throw versionMismatch(user.version);
+    return user;
+  }
+  const user = await lockUser(trx, id);
+  const isOtherEmail = change.email !== undefined && change.email.toLowerCase() !== user.email.toLowerCase();
+  const columns = { ...change, ...(isOtherEmail && { email_confirmed_at: null }) };
+  const changed = await updateUser(trx, id, expectedVersion, columns, now);
+  await announce.changed(trx, "updated", changed);
+  if (isOtherEmail) await announce.wished(trx, "emailConfirmationRequested", id, now);
+  return changed;
 }
 
 /**
@@ -34,12 +44,14 @@ export async function changeUserState(
   expectedVersion: number,
   state: UserState,
   now: Date,
+  announce: UserAnnouncements,
 ): Promise<UserRow> {
   const user = await lockUser(trx, id);
   if (user.state === state) return user;
   const changed = await updateUser(trx, id, expectedVersion, { state }, now);
+  await announce.changed(trx, state === "active" ? "reactivated" : "deactivated", changed);
   if (state === "active") return changed;
   if (user.roles.includes("admin") && !(await isAdminLeft(trx))) throw userErrors.LAST_ADMIN();
-  await endSessions(trx, { userId: id }, now);
+  announce.sessionsEnded(trx, await endSessions(trx, { userId: id }, now));
   return changed;
 }

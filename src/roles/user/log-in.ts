@@ -5,6 +5,7 @@ import { newId } from "../../platform/id.ts";
 import type { AccessToken } from "./access-token.ts";
 import { signAccessToken } from "./access-token.ts";
 import { userErrors } from "./errors.ts";
+import type { UserAnnouncements } from "./events.ts";
 import type { SigningKeyRing } from "./keep-signing-keys.ts";
 import type { Passwords } from "./password-hashing.ts";
 import { permissionsOf } from "./permission.ts";
@@ -26,6 +27,7 @@ export interface AuthContext {
   readonly signingKeys: SigningKeyRing;
   /** 32 bytes from which the successors of refresh tokens follow. */
   readonly refreshSecret: Buffer;
+  readonly announce: UserAnnouncements;
 }
 
 /** What a session goes on with. */
@@ -53,7 +55,7 @@ export async function logIn(
   { email, password, address, agent }: LoginAttempt,
   signal: AbortSignal,
 ): Promise<{ readonly user: UserRow; readonly tokens: Tokens }> {
-  const { db, clock, passwords } = context;
+  const { db, clock, passwords, announce } = context;
   await countLogin(db, email, address, clock);
   const account = await findAccount(db, email);
   const known = account?.state === "active" ? account.password : undefined;
@@ -81,7 +83,7 @@ export async function logIn(
     if (locked.state !== "active" || current?.version !== known.version) throw userErrors.CREDENTIALS_INVALID();
     if (renewed !== undefined) await renewPassword(trx, known, renewed);
     await insertSession(trx, session, refresh.hash);
-    await endOldestSessions(trx, known.userId, now);
+    announce.sessionsEnded(trx, await endOldestSessions(trx, known.userId, now));
     await refillBucket(trx, accountKey(email));
     return locked;
   });

@@ -6,11 +6,15 @@ export type UserRole = "admin" | "support";
  * option or `checkActsFor` names; a test holds the list of `admin` against all of them.
  */
 const PERMISSIONS: Readonly<Record<UserRole, readonly string[]>> = {
-  support: ["order.read", "order.write", "user.read"],
+  support: ["notification.read", "order.read", "order.write", "user.read"],
   admin: [
     "apikey.read",
     "apikey.write",
     "audit.read",
+    "event.read",
+    "event.write",
+    "notification.read",
+    "notification.write",
     "order.read",
     "order.write",
     "product.write",

@@ -31,12 +31,16 @@ type Judged =
  * @throws AppError TOKEN_INVALID, TOKEN_EXPIRED
  */
 export async function refreshSession(context: AuthContext, text: string, log: Logger): Promise<Tokens> {
-  const { db, clock, signingKeys, refreshSecret } = context;
+  const { db, clock, signingKeys, refreshSecret, announce } = context;
   const token = parseRefreshToken(text);
   if (!token) throw errors.TOKEN_INVALID();
   const successor = successorOf(token, refreshSecret);
   const signer = await signingKeys.signer();
-  const judged = await transaction(db, (trx) => exchange(trx, token, successor, clock.now()));
+  const judged = await transaction(db, async (trx) => {
+    const outcome = await exchange(trx, token, successor, clock.now());
+    if (outcome.verdict === "reused" && outcome.session) announce.sessionsEnded(trx, [outcome.session.id]);
+    return outcome;
+  });
   switch (judged.verdict) {
     case "expired":
       throw errors.TOKEN_EXPIRED({ message: "The session's time is over; log in again." });

@@ -15,6 +15,8 @@ import { logIn } from "./log-in.ts";
 import type { UserRole } from "./permission.ts";
 import { permissionsOf } from "./permission.ts";
 import { refreshSession } from "./refresh-session.ts";
+import type { MailRpcOptions } from "./rpc-mail.ts";
+import { ADDRESS_HEADER, createMailRpc } from "./rpc-mail.ts";
 import { callingUser, parseRoles, userToProto } from "./rpc-messages.ts";
 import type { UserTables } from "./schema.ts";
 import { setUserRoles } from "./set-user-roles.ts";
@@ -24,17 +26,18 @@ import { getUser, lockUser } from "./store.ts";
 import type { RevocationsContext } from "./watch-revocations.ts";
 import { watchRevocations } from "./watch-revocations.ts";
 
-/** Set by the gateway, over whatever a client sends: where the client is, and what it calls itself. */
-const ADDRESS_HEADER = "x-client-address";
+/** Set by the gateway, over whatever a client sends: what the client calls itself. */
 const AGENT_HEADER = "x-client-agent";
 
-export interface AuthRpcOptions extends AuthContext, RevocationsContext {
+export interface AuthRpcOptions extends AuthContext, RevocationsContext, MailRpcOptions {
   readonly once: Once<UserTables>;
 }
 
 export function createAuthRpc(context: AuthRpcOptions): Handlers<typeof AuthService> {
-  const { db, once, clock, signingKeys } = context;
+  const { db, once, clock, signingKeys, announce } = context;
   return {
+    ...createMailRpc(context),
+
     async login({ email, password }, call) {
       const attempt = { email, password, address: call.header(ADDRESS_HEADER), agent: call.header(AGENT_HEADER) };
       const { user, tokens } = await logIn(context, attempt, call.signal);
@@ -48,7 +51,9 @@ export function createAuthRpc(context: AuthRpcOptions): Handlers<typeof AuthServ
     async logout(_request, call) {
       const { id, sessionId } = callingUser(call.subject);
       if (sessionId === undefined) return {};
-      await transaction(db, (trx) => endSessions(trx, { userId: id, only: sessionId }, clock.now()));
+      await transaction(db, async (trx) => {
+        announce.sessionsEnded(trx, await endSessions(trx, { userId: id, only: sessionId }, clock.now()));
+      });
       return {};
     },
 
@@ -57,7 +62,9 @@ export function createAuthRpc(context: AuthRpcOptions): Handlers<typeof AuthServ
       const endedSessions = await transaction(db, async (trx) => {
         // A login that is under way is either among them or comes after.
         await lockUser(trx, userId);
-        return endSessions(trx, { userId }, clock.now());
+        const ids = await endSessions(trx, { userId }, clock.now());
+        announce.sessionsEnded(trx, ids);
+        return ids.length;
       });
       return { endedSessions };
     },
@@ -83,7 +90,7 @@ export function createAuthRpc(context: AuthRpcOptions): Handlers<typeof AuthServ
       checkGives(call.subject, roles);
       const claim = claimOf(call, SetUserRolesRequestSchema, request, { scope: id });
       const outcome = await once(claim, SetUserRolesResponseSchema, async (trx) => {
-        const user = await setUserRoles(trx, id, request.expectedVersion, roles, clock.now());
+        const user = await setUserRoles(trx, id, request.expectedVersion, roles, clock.now(), announce);
         return create(SetUserRolesResponseSchema, { user: userToProto(user) });
       });
       return answer(call, outcome);

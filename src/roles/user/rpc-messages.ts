@@ -1,10 +1,12 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import type { User } from "#gen/commerce/user/v1/user_pb.ts";
+import type { AddressBookEntrySchema, User } from "#gen/commerce/user/v1/user_pb.ts";
 import { UserRole as UserRoleMessage, UserSchema, UserState } from "#gen/commerce/user/v1/user_pb.ts";
 import type { Subject } from "../../platform/call.ts";
 import { errors } from "../../platform/errors.ts";
 import type { UserRole } from "./permission.ts";
+import type { AddressRow } from "./store-addresses.ts";
 import type { UserRow } from "./store.ts";
 
 const roleMessages: Readonly<Record<UserRole, UserRoleMessage>> = {
@@ -28,7 +30,14 @@ export function userToProto(user: UserRow): User {
     createdAt: timestampFromDate(user.created_at),
     updatedAt: timestampFromDate(user.updated_at),
     roles: user.roles.map((role) => roleMessages[role]),
+    locale: user.locale,
+    emailConfirmed: user.email_confirmed_at !== null,
   });
+}
+
+/** An entry of an address book as every method answers it. */
+export function entryToProto({ id, address }: AddressRow): MessageInitShape<typeof AddressBookEntrySchema> {
+  return { id, address: { ...address, lines: [...address.lines] } };
 }
 
 /** The user of a method that is about the caller. @throws AppError TOKEN_MISSING of nobody, ACCESS_DENIED of a role */

@@ -1,8 +1,7 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
 import type { Kysely } from "kysely";
 import type { Address as AddressMessage } from "#gen/commerce/common/v1/address_pb.ts";
-import type { AddressBookEntrySchema, UpdateProfileRequest, UserService } from "#gen/commerce/user/v1/user_pb.ts";
+import type { UpdateProfileRequest, UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import {
   AddAddressRequestSchema,
   AddAddressResponseSchema,
@@ -13,6 +12,7 @@ import {
 } from "#gen/commerce/user/v1/user_pb.ts";
 import type { Handlers } from "../../platform/call.ts";
 import type { Clock } from "../../platform/clock.ts";
+import { transaction } from "../../platform/database.ts";
 import { invalidRequest } from "../../platform/errors.ts";
 import type { Once } from "../../platform/idempotency.ts";
 import { answer, claimOf } from "../../platform/idempotency.ts";
@@ -20,9 +20,9 @@ import type { Address } from "./address.ts";
 import { addAddress, replaceAddress } from "./change-address-book.ts";
 import { changeUser } from "./change-user.ts";
 import { permissionsOf } from "./permission.ts";
-import { callingUser, userToProto } from "./rpc-messages.ts";
+import type { UserAnnouncements } from "./events.ts";
+import { callingUser, entryToProto, userToProto } from "./rpc-messages.ts";
 import type { UserTables } from "./schema.ts";
-import type { AddressRow } from "./store-addresses.ts";
 import { deleteAddress, listAddresses } from "./store-addresses.ts";
 import type { UserChange } from "./store.ts";
 import { getUser } from "./store.ts";
@@ -31,6 +31,7 @@ export interface ProfileRpcOptions {
   readonly db: Kysely<UserTables>;
   readonly once: Once<UserTables>;
   readonly clock: Clock;
+  readonly announce: UserAnnouncements;
 }
 
 type ProfileMethods = "getProfile" | "updateProfile" | "addAddress" | "updateAddress" | "removeAddress";
@@ -40,6 +41,7 @@ export function createProfileRpc({
   db,
   once,
   clock,
+  announce,
 }: ProfileRpcOptions): Pick<Handlers<typeof UserService>, ProfileMethods> {
   return {
     async getProfile(_request, call) {
@@ -56,7 +58,7 @@ export function createProfileRpc({
       const { id } = callingUser(call.subject);
       const claim = claimOf(call, UpdateProfileRequestSchema, request);
       const outcome = await once(claim, UpdateProfileResponseSchema, async (trx) => {
-        const user = await changeUser(trx, id, request.expectedVersion, parseChange(request), clock.now());
+        const user = await changeUser(trx, id, request.expectedVersion, parseChange(request), clock.now(), announce);
         return create(UpdateProfileResponseSchema, { user: userToProto(user) });
       });
       return answer(call, outcome);
@@ -68,6 +70,7 @@ export function createProfileRpc({
       const claim = claimOf(call, AddAddressRequestSchema, request);
       const outcome = await once(claim, AddAddressResponseSchema, async (trx) => {
         const entry = await addAddress(trx, userId, address, clock.now());
+        await announce.addressPut(trx, "addressAdded", entry);
         return create(AddAddressResponseSchema, { entry: entryToProto(entry) });
       });
       return answer(call, outcome);
@@ -79,23 +82,33 @@ export function createProfileRpc({
       const claim = claimOf(call, UpdateAddressRequestSchema, request);
       const outcome = await once(claim, UpdateAddressResponseSchema, async (trx) => {
         const entry = await replaceAddress(trx, userId, request.id.toLowerCase(), address, clock.now());
+        await announce.addressPut(trx, "addressChanged", entry);
         return create(UpdateAddressResponseSchema, { entry: entryToProto(entry) });
       });
       return answer(call, outcome);
     },
 
     async removeAddress(request, call) {
-      await deleteAddress(db, callingUser(call.subject).id, request.id.toLowerCase());
+      const { id: userId } = callingUser(call.subject);
+      const id = request.id.toLowerCase();
+      await transaction(db, async (trx) => {
+        if (await deleteAddress(trx, userId, id)) await announce.addressRemoved(trx, userId, id, clock.now());
+      });
       return {};
     },
   };
 }
 
 /** What a request changes of a user: the fields that are present. */
-export function parseChange({ email, displayName }: Pick<UpdateProfileRequest, "email" | "displayName">): UserChange {
+export function parseChange({
+  email,
+  displayName,
+  locale,
+}: Pick<UpdateProfileRequest, "email" | "displayName" | "locale">): UserChange {
   return {
     ...(email !== undefined && { email }),
     ...(displayName !== undefined && { display_name: displayName }),
+    ...(locale !== undefined && { locale }),
   };
 }
 
@@ -103,8 +116,4 @@ function parseAddress(message: AddressMessage | undefined): Address {
   if (!message) throw invalidRequest({ field: "address", description: "is required" });
   const { $typeName: _type, $unknown: _unknown, ...address } = message;
   return address;
-}
-
-function entryToProto({ id, address }: AddressRow): MessageInitShape<typeof AddressBookEntrySchema> {
-  return { id, address: { ...address, lines: [...address.lines] } };
 }

@@ -37,7 +37,7 @@ export interface UserRpcOptions extends ProfileRpcOptions {
 }
 
 export function createUserRpc(options: UserRpcOptions): Handlers<typeof UserService> {
-  const { db, once, pages, clock, passwords, claimSecret } = options;
+  const { db, once, pages, clock, passwords, claimSecret, announce } = options;
   return {
     ...createProfileRpc(options),
 
@@ -55,10 +55,13 @@ export function createUserRpc(options: UserRpcOptions): Handlers<typeof UserServ
           state: "active",
           roles: [],
           version: 1,
+          locale: request.locale,
+          email_confirmed_at: null,
           created_at: now,
           updated_at: now,
         });
         if (hash !== undefined) await insertPassword(trx, user.id, hash, now);
+        await announce.changed(trx, "created", user);
         return create(CreateUserResponseSchema, { user: toProto(user) });
       });
       return answer(call, outcome);
@@ -100,7 +103,7 @@ export function createUserRpc(options: UserRpcOptions): Handlers<typeof UserServ
       checkActsFor(call.subject, id, "user.write");
       const claim = claimOf(call, UpdateUserRequestSchema, request, { scope: id });
       const outcome = await once(claim, UpdateUserResponseSchema, async (trx) => {
-        const user = await changeUser(trx, id, request.expectedVersion, parseChange(request), clock.now());
+        const user = await changeUser(trx, id, request.expectedVersion, parseChange(request), clock.now(), announce);
         return create(UpdateUserResponseSchema, { user: toProto(user) });
       });
       return answer(call, outcome);
@@ -110,7 +113,7 @@ export function createUserRpc(options: UserRpcOptions): Handlers<typeof UserServ
       const id = request.id.toLowerCase();
       const claim = claimOf(call, DeactivateUserRequestSchema, request, { scope: id });
       const outcome = await once(claim, DeactivateUserResponseSchema, async (trx) => {
-        const user = await changeUserState(trx, id, request.expectedVersion, "deactivated", clock.now());
+        const user = await changeUserState(trx, id, request.expectedVersion, "deactivated", clock.now(), announce);
         return create(DeactivateUserResponseSchema, { user: toProto(user) });
       });
       return answer(call, outcome);
@@ -120,7 +123,7 @@ export function createUserRpc(options: UserRpcOptions): Handlers<typeof UserServ
       const id = request.id.toLowerCase();
       const claim = claimOf(call, ReactivateUserRequestSchema, request, { scope: id });
       const outcome = await once(claim, ReactivateUserResponseSchema, async (trx) => {
-        const user = await changeUserState(trx, id, request.expectedVersion, "active", clock.now());
+        const user = await changeUserState(trx, id, request.expectedVersion, "active", clock.now(), announce);
         return create(ReactivateUserResponseSchema, { user: toProto(user) });
       });
       return answer(call, outcome);

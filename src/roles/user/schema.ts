@@ -16,6 +16,17 @@ export interface Users {
   version: number;
   created_at: Date;
   updated_at: Date;
+  /** The language of mails, a BCP 47 tag; empty: the shop's own. */
+  locale: string;
+  /** When the user showed that mail to the email arrives; null: not yet. */
+  email_confirmed_at: Date | null;
+}
+
+export interface PasswordResetRequests {
+  id: string;
+  /** In lower case, whether there is such an account or not. */
+  email: string;
+  requested_at: Date;
 }
 
 export interface Credentials {
@@ -91,4 +102,5 @@ export interface UserTables extends WithIdempotencyKeys {
   signing_keys: SigningKeys;
   login_throttle: LoginThrottle;
   addresses: Addresses;
+  password_reset_requests: PasswordResetRequests;
 }

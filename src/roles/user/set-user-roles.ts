@@ -1,5 +1,6 @@
 import type { Transaction } from "kysely";
 import { userErrors } from "./errors.ts";
+import type { UserAnnouncements } from "./events.ts";
 import type { UserRole } from "./permission.ts";
 import { sortedRoles } from "./permission.ts";
 import type { UserTables } from "./schema.ts";
@@ -18,13 +19,15 @@ export async function setUserRoles(
   expectedVersion: number,
   roles: readonly UserRole[],
   now: Date,
+  announce: UserAnnouncements,
 ): Promise<UserRow> {
   const user = await lockUser(trx, id);
   const wanted = sortedRoles(roles);
   const taken = user.roles.filter((role) => !wanted.includes(role));
   if (taken.length === 0 && wanted.length === user.roles.length) return user;
   const changed = await updateUser(trx, id, expectedVersion, { roles: wanted }, now);
+  await announce.changed(trx, "rolesChanged", changed);
   if (taken.includes("admin") && user.state === "active" && !(await isAdminLeft(trx))) throw userErrors.LAST_ADMIN();
-  if (taken.length > 0) await endSessions(trx, { userId: id }, now);
+  if (taken.length > 0) announce.sessionsEnded(trx, await endSessions(trx, { userId: id }, now));
   return changed;
 }

@@ -41,7 +41,12 @@ export function updateAddress(
     .executeTakeFirst();
 }
 
-/** Removes an address of a user, where the user has it. */
-export async function deleteAddress(db: Kysely<UserTables>, userId: string, id: string): Promise<void> {
-  await db.deleteFrom("addresses").where("id", "=", id).where("user_id", "=", userId).execute();
+/** Removes an address of a user. False where the user has none with this id. */
+export async function deleteAddress(trx: Transaction<UserTables>, userId: string, id: string): Promise<boolean> {
+  const { numDeletedRows } = await trx
+    .deleteFrom("addresses")
+    .where("id", "=", id)
+    .where("user_id", "=", userId)
+    .executeTakeFirst();
+  return numDeletedRows > 0n;
 }

@@ -32,6 +32,17 @@ export async function findAccount(db: Kysely<UserTables>, email: string): Promis
   return { state, password: isKnown ? { userId: id, hash: password_hash, version } : undefined };
 }
 
+/** The user who has an email, in any case, and may act. */
+export async function findAccountId(db: Kysely<UserTables>, email: string): Promise<string | undefined> {
+  const row = await db
+    .selectFrom("users")
+    .select("id")
+    .where(sql<string>`lower(email)`, "=", email.toLowerCase())
+    .where("state", "=", "active")
+    .executeTakeFirst();
+  return row?.id;
+}
+
 /** The password of a user; undefined for an account without login. */
 export function findPassword(db: Kysely<UserTables>, userId: string): Promise<KnownPassword | undefined> {
   return db

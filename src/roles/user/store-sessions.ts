@@ -97,14 +97,14 @@ export interface WhichSessions {
 }
 
 /**
- * Ends those of the sessions that are open and tells it to those who watch, in one transaction. Answers how many.
+ * Ends those of the sessions that are open and tells it to those who watch, in one transaction. Answers their ids.
  * Locks of one call: the user, then sessions, then the positions of {@link insertRevocations}.
  */
 export async function endSessions(
   trx: Transaction<UserTables>,
   { userId, only, except }: WhichSessions,
   now: Date,
-): Promise<number> {
+): Promise<string[]> {
   let query = trx
     .updateTable("sessions")
     .set({ ended_at: now })
@@ -115,11 +115,14 @@ export async function endSessions(
   if (except !== undefined) query = query.where("id", "!=", except);
   const ended = await query.returning("id").execute();
   await insertRevocations(trx, ended, now);
-  return ended.length;
+  return ended.map(({ id }) => id);
 }
 
-/** Ends the oldest of the sessions of a user that are over {@link MOST_SESSIONS}. Needs the lock of the user. */
-export async function endOldestSessions(trx: Transaction<UserTables>, userId: string, now: Date): Promise<void> {
+/**
+ * Ends the oldest of the sessions of a user that are over {@link MOST_SESSIONS}. Needs the lock of the user. Answers
+ * their ids.
+ */
+export async function endOldestSessions(trx: Transaction<UserTables>, userId: string, now: Date): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`
     update sessions set ended_at = ${now}::timestamptz
     where ended_at is null and id in (
@@ -129,6 +132,7 @@ export async function endOldestSessions(trx: Transaction<UserTables>, userId: st
     returning id
   `.execute(trx);
   await insertRevocations(trx, rows, now);
+  return rows.map(({ id }) => id);
 }
 
 /**

@@ -15,9 +15,13 @@ export function insertUser(db: Kysely<UserTables>, user: UserRow): Promise<UserR
   return onConstraint(taken, () => db.insertInto("users").values(user).returningAll().executeTakeFirstOrThrow());
 }
 
+export function findUser(db: Kysely<UserTables>, id: string): Promise<UserRow | undefined> {
+  return db.selectFrom("users").selectAll().where("id", "=", id).executeTakeFirst();
+}
+
 /** @throws AppError NOT_FOUND */
 export async function getUser(db: Kysely<UserTables>, id: string): Promise<UserRow> {
-  const user = await db.selectFrom("users").selectAll().where("id", "=", id).executeTakeFirst();
+  const user = await findUser(db, id);
   if (!user) throw notFound("user", id);
   return user;
 }
@@ -66,6 +70,9 @@ export interface UserChange {
   readonly display_name?: string;
   readonly state?: UserState;
   readonly roles?: UserRole[];
+  readonly locale?: string;
+  /** Null with another email: nobody knows yet whether mail to it arrives. */
+  readonly email_confirmed_at?: null;
 }
 
 /**
@@ -88,6 +95,16 @@ export async function updateUser(
   const changed = await onConstraint(taken, () => query.returningAll().executeTakeFirst());
   if (changed) return changed;
   throw versionMismatch((await getUser(trx, id)).version);
+}
+
+/** Notes that mail to the user's email arrives. Needs the lock of the user. */
+export function confirmUserEmail(trx: Transaction<UserTables>, id: string, now: Date): Promise<UserRow> {
+  return trx
+    .updateTable("users")
+    .set((eb) => ({ email_confirmed_at: now, version: eb("version", "+", 1), updated_at: now }))
+    .where("id", "=", id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
 
 /**
@@ -113,10 +130,11 @@ export async function lockSamples(trx: Transaction<UserTables>): Promise<void> {
 }
 
 /** Takes all roles from a user. */
-export async function removeRoles(trx: Transaction<UserTables>, id: string, now: Date): Promise<void> {
-  await trx
+export function removeRoles(trx: Transaction<UserTables>, id: string, now: Date): Promise<UserRow> {
+  return trx
     .updateTable("users")
     .set((eb) => ({ roles: [], version: eb("version", "+", 1), updated_at: now }))
     .where("id", "=", id)
-    .execute();
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }

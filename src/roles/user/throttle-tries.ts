@@ -4,7 +4,17 @@ import { errors } from "../../platform/errors.ts";
 import type { UserTables } from "./schema.ts";
 import { takeAttempt } from "./store-throttle.ts";
 import type { Limit } from "./throttle.ts";
-import { ACCOUNT_LIMIT, ADDRESS_LIMIT, accountKey, addressKey, waitOf } from "./throttle.ts";
+import {
+  ACCOUNT_LIMIT,
+  ADDRESS_LIMIT,
+  RESET_ADDRESS_LIMIT,
+  RESET_LIMIT,
+  accountKey,
+  addressKey,
+  resetAddressKey,
+  resetKey,
+  waitOf,
+} from "./throttle.ts";
 
 /**
  * Counts a try against a limit, in all processes together.
@@ -30,4 +40,19 @@ export async function countLogin(
 ): Promise<void> {
   if (address !== undefined) await countTry(db, addressKey(address), ADDRESS_LIMIT, clock.now());
   await countTry(db, accountKey(email), ACCOUNT_LIMIT, clock.now());
+}
+
+/**
+ * Counts a request for a new password, of an account that does not exist like of one that does.
+ * @param address of the client; undefined where it is not known
+ * @throws AppError RATE_LIMITED
+ */
+export async function countResetRequest(
+  db: Kysely<UserTables>,
+  email: string,
+  address: string | undefined,
+  clock: Clock,
+): Promise<void> {
+  if (address !== undefined) await countTry(db, resetAddressKey(address), RESET_ADDRESS_LIMIT, clock.now());
+  await countTry(db, resetKey(email), RESET_LIMIT, clock.now());
 }

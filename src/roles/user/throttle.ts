@@ -29,6 +29,21 @@ export const PASSWORD_LIMIT: Limit = {
   subject: "changes of this password",
 };
 
+/** Mails to one account: somebody who is stuck asks twice, somebody who annoys does not get further. */
+export const RESET_LIMIT: Limit = {
+  burst: 5,
+  intervalMs: 300_000,
+  subject: "new passwords for this account",
+  description: "5 requests, then one each 5 minutes.",
+};
+
+export const RESET_ADDRESS_LIMIT: Limit = {
+  burst: 20,
+  intervalMs: 10_000,
+  subject: "requests for new passwords from this address",
+  description: "20 requests, then one each 10 seconds.",
+};
+
 /** Milliseconds until an empty bucket that is full at `fullAt` has an attempt again. */
 export function waitOf(limit: Limit, fullAt: Date, now: Date): number {
   return Math.max(1, fullAt.getTime() - now.getTime() - (limit.burst - 1) * limit.intervalMs);
@@ -47,6 +62,16 @@ export function addressKey(address: string): Buffer {
 /** The bucket of the current passwords that are tried by somebody who is logged in. */
 export function passwordKey(userId: string): Buffer {
   return keyOf("password", userId);
+}
+
+/** The bucket of the mails for a new password to an email, whether there is such an account or not. */
+export function resetKey(email: string): Buffer {
+  return keyOf("reset", email.toLowerCase());
+}
+
+/** The bucket of a client that asks for such mails. */
+export function resetAddressKey(address: string): Buffer {
+  return keyOf("reset address", clientNetworkOf(address));
 }
 
 function keyOf(kind: string, what: string): Buffer {

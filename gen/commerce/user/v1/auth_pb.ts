@@ -2,8 +2,8 @@
 // @generated from file commerce/user/v1/auth.proto (package commerce.user.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 import { file_commerce_common_v1_access } from "../../common/v1/access_pb.ts";
 import { file_commerce_common_v1_rate_limit } from "../../common/v1/rate_limit_pb.ts";
@@ -11,13 +11,13 @@ import type { User, UserRole } from "./user_pb.ts";
 import { file_commerce_user_v1_user } from "./user_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Message } from "@bufbuild/protobuf";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file commerce/user/v1/auth.proto.
  */
 export const file_commerce_user_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("Chtjb21tZXJjZS91c2VyL3YxL2F1dGgucHJvdG8SEGNvbW1lcmNlLnVzZXIudjEiyAEKB1Nlc3Npb24SCgoCaWQYASABKAkSDgoGY2xpZW50GAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHY3VycmVudBgGIAEoCCJNCgxMb2dpblJlcXVlc3QSHAoFZW1haWwYASABKAlCDYABAbpIB3IFEAEY/gESHwoIcGFzc3dvcmQYAiABKAlCDYABAbpIB3IFEAEYgAEi5wEKDUxvZ2luUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESOwoXYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlCA4ABARI8ChhyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiQKBHVzZXIYBSABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiNQoOUmVmcmVzaFJlcXVlc3QSIwoNcmVmcmVzaF90b2tlbhgBIAEoCUIMgAEBukgGcgQQARhkIsMBCg9SZWZyZXNoUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESOwoXYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlCA4ABARI8ChhyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIg8KDUxvZ291dFJlcXVlc3QiEAoOTG9nb3V0UmVzcG9uc2UiNwoXTG9nb3V0RXZlcnl3aGVyZVJlcXVlc3QSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQEiMgoYTG9nb3V0RXZlcnl3aGVyZVJlc3BvbnNlEhYKDmVuZGVkX3Nlc3Npb25zGAEgASgFImUKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBInChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQg2AAQG6SAdyBRABGIABEiMKDG5ld19wYXNzd29yZBgCIAEoCUINgAEBukgHcgUQCBiAASIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIjMKE0xpc3RTZXNzaW9uc1JlcXVlc3QSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQEiQwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKwoIc2Vzc2lvbnMYASADKAsyGS5jb21tZXJjZS51c2VyLnYxLlNlc3Npb24iwwEKE1NldFVzZXJSb2xlc1JlcXVlc3QSGQoHdXNlcl9pZBgBIAEoCUIIukgFcgOwAQESPgoFcm9sZXMYAiADKA4yGi5jb21tZXJjZS51c2VyLnYxLlVzZXJSb2xlQhO6SBCSAQ0QChgBIgeCAQQQASAAEiEKEGV4cGVjdGVkX3ZlcnNpb24YAyABKAVCB7pIBBoCKAASLgoPaWRlbXBvdGVuY3lfa2V5GAQgASgJQhW6SBJyEDIOXlsgLX5dezAsMjU1fSQiPAoUU2V0VXNlclJvbGVzUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLmNvbW1lcmNlLnVzZXIudjEuVXNlciIYChZMaXN0U2lnbmluZ0tleXNSZXF1ZXN0IkUKF0xpc3RTaWduaW5nS2V5c1Jlc3BvbnNlEioKBGtleXMYASADKAsyHC5jb21tZXJjZS51c2VyLnYxLlNpZ25pbmdLZXkiLAoKU2lnbmluZ0tleRIKCgJpZBgBIAEoCRISCgpwdWJsaWNfa2V5GAIgASgMIjoKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0Eh8KDmFmdGVyX3Bvc2l0aW9uGAEgASgDQge6SAQiAigAIkEKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRITCgtzZXNzaW9uX2lkcxgBIAMoCRIQCghwb3NpdGlvbhgCIAEoAzLeBwoLQXV0aFNlcnZpY2USWAoFTG9naW4SHi5jb21tZXJjZS51c2VyLnYxLkxvZ2luUmVxdWVzdBofLmNvbW1lcmNlLnVzZXIudjEuTG9naW5SZXNwb25zZSIOirUYAggBkrUYBAgeEDwSXgoHUmVmcmVzaBIgLmNvbW1lcmNlLnVzZXIudjEuUmVmcmVzaFJlcXVlc3QaIS5jb21tZXJjZS51c2VyLnYxLlJlZnJlc2hSZXNwb25zZSIOirUYAggBkrUYBAg8EDwSUwoGTG9nb3V0Eh8uY29tbWVyY2UudXNlci52MS5Mb2dvdXRSZXF1ZXN0GiAuY29tbWVyY2UudXNlci52MS5Mb2dvdXRSZXNwb25zZSIGirUYAggCEnEKEExvZ291dEV2ZXJ5d2hlcmUSKS5jb21tZXJjZS51c2VyLnYxLkxvZ291dEV2ZXJ5d2hlcmVSZXF1ZXN0GiouY29tbWVyY2UudXNlci52MS5Mb2dvdXRFdmVyeXdoZXJlUmVzcG9uc2UiBoq1GAIIAhJzCg5DaGFuZ2VQYXNzd29yZBInLmNvbW1lcmNlLnVzZXIudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GiguY29tbWVyY2UudXNlci52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlIg6KtRgCCAKStRgECAoQPBJoCgxMaXN0U2Vzc2lvbnMSJS5jb21tZXJjZS51c2VyLnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaJi5jb21tZXJjZS51c2VyLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIgmQAgGKtRgCCAIScQoMU2V0VXNlclJvbGVzEiUuY29tbWVyY2UudXNlci52MS5TZXRVc2VyUm9sZXNSZXF1ZXN0GiYuY29tbWVyY2UudXNlci52MS5TZXRVc2VyUm9sZXNSZXNwb25zZSISirUYDggDEgp1c2VyLmdyYW50EnoKD0xpc3RTaWduaW5nS2V5cxIoLmNvbW1lcmNlLnVzZXIudjEuTGlzdFNpZ25pbmdLZXlzUmVxdWVzdBopLmNvbW1lcmNlLnVzZXIudjEuTGlzdFNpZ25pbmdLZXlzUmVzcG9uc2UiEpACAYq1GAsIBBoHZ2F0ZXdheRJ/ChBXYXRjaFJldm9jYXRpb25zEikuY29tbWVyY2UudXNlci52MS5XYXRjaFJldm9jYXRpb25zUmVxdWVzdBoqLmNvbW1lcmNlLnVzZXIudjEuV2F0Y2hSZXZvY2F0aW9uc1Jlc3BvbnNlIhKQAgGKtRgLCAQaB2dhdGV3YXkwAWIGcHJvdG8z", [file_buf_validate_validate, file_commerce_common_v1_access, file_commerce_common_v1_rate_limit, file_commerce_user_v1_user, file_google_protobuf_timestamp]);
+  fileDesc("Chtjb21tZXJjZS91c2VyL3YxL2F1dGgucHJvdG8SEGNvbW1lcmNlLnVzZXIudjEiyAEKB1Nlc3Npb24SCgoCaWQYASABKAkSDgoGY2xpZW50GAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHY3VycmVudBgGIAEoCCJNCgxMb2dpblJlcXVlc3QSHAoFZW1haWwYASABKAlCDYABAbpIB3IFEAEY/gESHwoIcGFzc3dvcmQYAiABKAlCDYABAbpIB3IFEAEYgAEi5wEKDUxvZ2luUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESOwoXYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlCA4ABARI8ChhyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiQKBHVzZXIYBSABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiNQoOUmVmcmVzaFJlcXVlc3QSIwoNcmVmcmVzaF90b2tlbhgBIAEoCUIMgAEBukgGcgQQARhkIsMBCg9SZWZyZXNoUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESOwoXYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlCA4ABARI8ChhyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIg8KDUxvZ291dFJlcXVlc3QiEAoOTG9nb3V0UmVzcG9uc2UiNwoXTG9nb3V0RXZlcnl3aGVyZVJlcXVlc3QSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQEiMgoYTG9nb3V0RXZlcnl3aGVyZVJlc3BvbnNlEhYKDmVuZGVkX3Nlc3Npb25zGAEgASgFImUKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBInChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQg2AAQG6SAdyBRABGIABEiMKDG5ld19wYXNzd29yZBgCIAEoCUINgAEBukgHcgUQCBiAASIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIjMKE0xpc3RTZXNzaW9uc1JlcXVlc3QSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQEiQwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKwoIc2Vzc2lvbnMYASADKAsyGS5jb21tZXJjZS51c2VyLnYxLlNlc3Npb24iwwEKE1NldFVzZXJSb2xlc1JlcXVlc3QSGQoHdXNlcl9pZBgBIAEoCUIIukgFcgOwAQESPgoFcm9sZXMYAiADKA4yGi5jb21tZXJjZS51c2VyLnYxLlVzZXJSb2xlQhO6SBCSAQ0QChgBIgeCAQQQASAAEiEKEGV4cGVjdGVkX3ZlcnNpb24YAyABKAVCB7pIBBoCKAASLgoPaWRlbXBvdGVuY3lfa2V5GAQgASgJQhW6SBJyEDIOXlsgLX5dezAsMjU1fSQiPAoUU2V0VXNlclJvbGVzUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLmNvbW1lcmNlLnVzZXIudjEuVXNlciIYChZMaXN0U2lnbmluZ0tleXNSZXF1ZXN0IkUKF0xpc3RTaWduaW5nS2V5c1Jlc3BvbnNlEioKBGtleXMYASADKAsyHC5jb21tZXJjZS51c2VyLnYxLlNpZ25pbmdLZXkiLAoKU2lnbmluZ0tleRIKCgJpZBgBIAEoCRISCgpwdWJsaWNfa2V5GAIgASgMIjoKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0Eh8KDmFmdGVyX3Bvc2l0aW9uGAEgASgDQge6SAQiAigAIkEKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRITCgtzZXNzaW9uX2lkcxgBIAMoCRIQCghwb3NpdGlvbhgCIAEoAyI7ChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSHAoFZW1haWwYASABKAlCDYABAbpIB3IFEAEY/gEiHgocUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXNwb25zZSJZChRSZXNldFBhc3N3b3JkUmVxdWVzdBIcCgV0b2tlbhgBIAEoCUINgAEBukgHcgUQARj0AxIjCgxuZXdfcGFzc3dvcmQYAiABKAlCDYABAbpIB3IFEAgYgAEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiEKH1JlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsQ29uZmlybWF0aW9uUmVzcG9uc2UiMwoTQ29uZmlybUVtYWlsUmVxdWVzdBIcCgV0b2tlbhgBIAEoCUINgAEBukgHcgUQARj0AyIWChRDb25maXJtRW1haWxSZXNwb25zZSJzChdHZXRNYWlsUmVjaXBpZW50UmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABARI9CgdwdXJwb3NlGAIgASgOMiIuY29tbWVyY2UudXNlci52MS5NYWlsVG9rZW5QdXJwb3NlQgi6SAWCAQIQASLMAQoYR2V0TWFpbFJlY2lwaWVudFJlc3BvbnNlEhIKBWVtYWlsGAEgASgJQgOAAQESGQoMZGlzcGxheV9uYW1lGAIgASgJQgOAAQESDgoGbG9jYWxlGAMgASgJEg4KBmFjdGl2ZRgEIAEoCBIXCg9lbWFpbF9jb25maXJtZWQYBSABKAgSEgoFdG9rZW4YBiABKAlCA4ABARI0ChB0b2tlbl9leHBpcmVzX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCqIAQoQTWFpbFRva2VuUHVycG9zZRIiCh5NQUlMX1RPS0VOX1BVUlBPU0VfVU5TUEVDSUZJRUQQABIlCiFNQUlMX1RPS0VOX1BVUlBPU0VfUEFTU1dPUkRfUkVTRVQQARIpCiVNQUlMX1RPS0VOX1BVUlBPU0VfRU1BSUxfQ09ORklSTUFUSU9OEAIy4QwKC0F1dGhTZXJ2aWNlElgKBUxvZ2luEh4uY29tbWVyY2UudXNlci52MS5Mb2dpblJlcXVlc3QaHy5jb21tZXJjZS51c2VyLnYxLkxvZ2luUmVzcG9uc2UiDoq1GAIIAZK1GAQIHhA8El4KB1JlZnJlc2gSIC5jb21tZXJjZS51c2VyLnYxLlJlZnJlc2hSZXF1ZXN0GiEuY29tbWVyY2UudXNlci52MS5SZWZyZXNoUmVzcG9uc2UiDoq1GAIIAZK1GAQIPBA8ElMKBkxvZ291dBIfLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0UmVxdWVzdBogLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0UmVzcG9uc2UiBoq1GAIIAhJxChBMb2dvdXRFdmVyeXdoZXJlEikuY29tbWVyY2UudXNlci52MS5Mb2dvdXRFdmVyeXdoZXJlUmVxdWVzdBoqLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0RXZlcnl3aGVyZVJlc3BvbnNlIgaKtRgCCAIScwoOQ2hhbmdlUGFzc3dvcmQSJy5jb21tZXJjZS51c2VyLnYxLkNoYW5nZVBhc3N3b3JkUmVxdWVzdBooLmNvbW1lcmNlLnVzZXIudjEuQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSIOirUYAggCkrUYBAgKEDwSaAoMTGlzdFNlc3Npb25zEiUuY29tbWVyY2UudXNlci52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiYuY29tbWVyY2UudXNlci52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIJkAIBirUYAggCEnEKDFNldFVzZXJSb2xlcxIlLmNvbW1lcmNlLnVzZXIudjEuU2V0VXNlclJvbGVzUmVxdWVzdBomLmNvbW1lcmNlLnVzZXIudjEuU2V0VXNlclJvbGVzUmVzcG9uc2UiEoq1GA4IAxIKdXNlci5ncmFudBKFAQoUUmVxdWVzdFBhc3N3b3JkUmVzZXQSLS5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBouLmNvbW1lcmNlLnVzZXIudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXNwb25zZSIOirUYAggBkrUYBAgKEDwScAoNUmVzZXRQYXNzd29yZBImLmNvbW1lcmNlLnVzZXIudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaJy5jb21tZXJjZS51c2VyLnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZSIOirUYAggBkrUYBAgKEDwSkgEKGFJlcXVlc3RFbWFpbENvbmZpcm1hdGlvbhIxLmNvbW1lcmNlLnVzZXIudjEuUmVxdWVzdEVtYWlsQ29uZmlybWF0aW9uUmVxdWVzdBoyLmNvbW1lcmNlLnVzZXIudjEuUmVxdWVzdEVtYWlsQ29uZmlybWF0aW9uUmVzcG9uc2UiD4q1GAIIApK1GAUIBRCsAhJtCgxDb25maXJtRW1haWwSJS5jb21tZXJjZS51c2VyLnYxLkNvbmZpcm1FbWFpbFJlcXVlc3QaJi5jb21tZXJjZS51c2VyLnYxLkNvbmZpcm1FbWFpbFJlc3BvbnNlIg6KtRgCCAGStRgECAoQPBKCAQoQR2V0TWFpbFJlY2lwaWVudBIpLmNvbW1lcmNlLnVzZXIudjEuR2V0TWFpbFJlY2lwaWVudFJlcXVlc3QaKi5jb21tZXJjZS51c2VyLnYxLkdldE1haWxSZWNpcGllbnRSZXNwb25zZSIXkAIBirUYEAgEGgxub3RpZmljYXRpb24SegoPTGlzdFNpZ25pbmdLZXlzEiguY29tbWVyY2UudXNlci52MS5MaXN0U2lnbmluZ0tleXNSZXF1ZXN0GikuY29tbWVyY2UudXNlci52MS5MaXN0U2lnbmluZ0tleXNSZXNwb25zZSISkAIBirUYCwgEGgdnYXRld2F5En8KEFdhdGNoUmV2b2NhdGlvbnMSKS5jb21tZXJjZS51c2VyLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiouY29tbWVyY2UudXNlci52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UiEpACAYq1GAsIBBoHZ2F0ZXdheTABYgZwcm90bzM", [file_buf_validate_validate, file_commerce_common_v1_access, file_commerce_common_v1_rate_limit, file_commerce_user_v1_user, file_google_protobuf_timestamp]);
 
 /**
  * A session: one login, and what it was refreshed to.
@@ -549,6 +549,283 @@ export const WatchRevocationsResponseSchema: GenMessage<WatchRevocationsResponse
   messageDesc(file_commerce_user_v1_auth, 19);
 
 /**
+ * See RequestPasswordReset.
+ *
+ * @generated from message commerce.user.v1.RequestPasswordResetRequest
+ */
+export type RequestPasswordResetRequest = Message<"commerce.user.v1.RequestPasswordResetRequest"> & {
+  /**
+   * The email address, in any case.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.RequestPasswordResetRequest.
+ * Use `create(RequestPasswordResetRequestSchema)` to create a new message.
+ */
+export const RequestPasswordResetRequestSchema: GenMessage<RequestPasswordResetRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 20);
+
+/**
+ * See RequestPasswordReset.
+ *
+ * @generated from message commerce.user.v1.RequestPasswordResetResponse
+ */
+export type RequestPasswordResetResponse = Message<"commerce.user.v1.RequestPasswordResetResponse"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.RequestPasswordResetResponse.
+ * Use `create(RequestPasswordResetResponseSchema)` to create a new message.
+ */
+export const RequestPasswordResetResponseSchema: GenMessage<RequestPasswordResetResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 21);
+
+/**
+ * See ResetPassword.
+ *
+ * @generated from message commerce.user.v1.ResetPasswordRequest
+ */
+export type ResetPasswordRequest = Message<"commerce.user.v1.ResetPasswordRequest"> & {
+  /**
+   * The token of the link.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * The new password: 8 to 128 characters.
+   *
+   * @generated from field: string new_password = 2;
+   */
+  newPassword: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.ResetPasswordRequest.
+ * Use `create(ResetPasswordRequestSchema)` to create a new message.
+ */
+export const ResetPasswordRequestSchema: GenMessage<ResetPasswordRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 22);
+
+/**
+ * See ResetPassword.
+ *
+ * @generated from message commerce.user.v1.ResetPasswordResponse
+ */
+export type ResetPasswordResponse = Message<"commerce.user.v1.ResetPasswordResponse"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.ResetPasswordResponse.
+ * Use `create(ResetPasswordResponseSchema)` to create a new message.
+ */
+export const ResetPasswordResponseSchema: GenMessage<ResetPasswordResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 23);
+
+/**
+ * See RequestEmailConfirmation.
+ *
+ * @generated from message commerce.user.v1.RequestEmailConfirmationRequest
+ */
+export type RequestEmailConfirmationRequest = Message<"commerce.user.v1.RequestEmailConfirmationRequest"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.RequestEmailConfirmationRequest.
+ * Use `create(RequestEmailConfirmationRequestSchema)` to create a new message.
+ */
+export const RequestEmailConfirmationRequestSchema: GenMessage<RequestEmailConfirmationRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 24);
+
+/**
+ * See RequestEmailConfirmation.
+ *
+ * @generated from message commerce.user.v1.RequestEmailConfirmationResponse
+ */
+export type RequestEmailConfirmationResponse = Message<"commerce.user.v1.RequestEmailConfirmationResponse"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.RequestEmailConfirmationResponse.
+ * Use `create(RequestEmailConfirmationResponseSchema)` to create a new message.
+ */
+export const RequestEmailConfirmationResponseSchema: GenMessage<RequestEmailConfirmationResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 25);
+
+/**
+ * See ConfirmEmail.
+ *
+ * @generated from message commerce.user.v1.ConfirmEmailRequest
+ */
+export type ConfirmEmailRequest = Message<"commerce.user.v1.ConfirmEmailRequest"> & {
+  /**
+   * The token of the link.
+   *
+   * @generated from field: string token = 1;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.ConfirmEmailRequest.
+ * Use `create(ConfirmEmailRequestSchema)` to create a new message.
+ */
+export const ConfirmEmailRequestSchema: GenMessage<ConfirmEmailRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 26);
+
+/**
+ * See ConfirmEmail.
+ *
+ * @generated from message commerce.user.v1.ConfirmEmailResponse
+ */
+export type ConfirmEmailResponse = Message<"commerce.user.v1.ConfirmEmailResponse"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.ConfirmEmailResponse.
+ * Use `create(ConfirmEmailResponseSchema)` to create a new message.
+ */
+export const ConfirmEmailResponseSchema: GenMessage<ConfirmEmailResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 27);
+
+/**
+ * See GetMailRecipient.
+ *
+ * @generated from message commerce.user.v1.GetMailRecipientRequest
+ */
+export type GetMailRecipientRequest = Message<"commerce.user.v1.GetMailRecipientRequest"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * What the mail's link is for.
+   *
+   * @generated from field: commerce.user.v1.MailTokenPurpose purpose = 2;
+   */
+  purpose: MailTokenPurpose;
+};
+
+/**
+ * Describes the message commerce.user.v1.GetMailRecipientRequest.
+ * Use `create(GetMailRecipientRequestSchema)` to create a new message.
+ */
+export const GetMailRecipientRequestSchema: GenMessage<GetMailRecipientRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 28);
+
+/**
+ * See GetMailRecipient.
+ *
+ * @generated from message commerce.user.v1.GetMailRecipientResponse
+ */
+export type GetMailRecipientResponse = Message<"commerce.user.v1.GetMailRecipientResponse"> & {
+  /**
+   * Where to.
+   *
+   * @generated from field: string email = 1;
+   */
+  email: string;
+
+  /**
+   * How the user is addressed.
+   *
+   * @generated from field: string display_name = 2;
+   */
+  displayName: string;
+
+  /**
+   * The user's language, as in User; empty where it is not known.
+   *
+   * @generated from field: string locale = 3;
+   */
+  locale: string;
+
+  /**
+   * Whether the user may act; nothing is sent to others.
+   *
+   * @generated from field: bool active = 4;
+   */
+  active: boolean;
+
+  /**
+   * Whether the email is confirmed.
+   *
+   * @generated from field: bool email_confirmed = 5;
+   */
+  emailConfirmed: boolean;
+
+  /**
+   * For the link; empty without a purpose, and for who is not active.
+   *
+   * @generated from field: string token = 6;
+   */
+  token: string;
+
+  /**
+   * When the token ends.
+   *
+   * @generated from field: google.protobuf.Timestamp token_expires_at = 7;
+   */
+  tokenExpiresAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message commerce.user.v1.GetMailRecipientResponse.
+ * Use `create(GetMailRecipientResponseSchema)` to create a new message.
+ */
+export const GetMailRecipientResponseSchema: GenMessage<GetMailRecipientResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 29);
+
+/**
+ * What the token of a mail's link lets its holder do.
+ *
+ * @generated from enum commerce.user.v1.MailTokenPurpose
+ */
+export const MailTokenPurpose = {
+  /**
+   * No token.
+   *
+   * @generated from enum value: MAIL_TOKEN_PURPOSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * ResetPassword.
+   *
+   * @generated from enum value: MAIL_TOKEN_PURPOSE_PASSWORD_RESET = 1;
+   */
+  PASSWORD_RESET: 1,
+
+  /**
+   * ConfirmEmail.
+   *
+   * @generated from enum value: MAIL_TOKEN_PURPOSE_EMAIL_CONFIRMATION = 2;
+   */
+  EMAIL_CONFIRMATION: 2,
+} as const;
+
+/**
+ * What the token of a mail's link lets its holder do.
+ *
+ * @generated from enum commerce.user.v1.MailTokenPurpose
+ */
+export type MailTokenPurpose = (typeof MailTokenPurpose)[keyof typeof MailTokenPurpose] | UnknownEnum;
+
+/**
+ * Describes the enum commerce.user.v1.MailTokenPurpose.
+ */
+export const MailTokenPurposeSchema: GenEnum<MailTokenPurpose> = /*@__PURE__*/
+  enumDesc(file_commerce_user_v1_auth, 0);
+
+/**
  * Logging in: passwords, sessions and the tokens that prove them. An access token (a JWT, EdDSA, ten minutes) goes into
  * the Authorization header as `Bearer <token>`; the refresh token gets the next pair.
  *
@@ -629,6 +906,59 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof SetUserRolesRequestSchema;
     output: typeof SetUserRolesResponseSchema;
+  },
+  /**
+   * Has a mail sent with a link to set a new password, where an active account has this email. The answer is the same
+   * where none has, in words and in time. Tries are limited by account and by the client's address, RATE_LIMITED.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.RequestPasswordReset
+   */
+  requestPasswordReset: {
+    methodKind: "unary";
+    input: typeof RequestPasswordResetRequestSchema;
+    output: typeof RequestPasswordResetResponseSchema;
+  },
+  /**
+   * Sets a new password by the token of such a mail, and ends all sessions. A token serves once, for half an hour, and
+   * only until the password changes in another way: LINK_INVALID.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.ResetPassword
+   */
+  resetPassword: {
+    methodKind: "unary";
+    input: typeof ResetPasswordRequestSchema;
+    output: typeof ResetPasswordResponseSchema;
+  },
+  /**
+   * Has the mail sent once more that confirms the caller's email. Nothing is sent where it is confirmed already.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.RequestEmailConfirmation
+   */
+  requestEmailConfirmation: {
+    methodKind: "unary";
+    input: typeof RequestEmailConfirmationRequestSchema;
+    output: typeof RequestEmailConfirmationResponseSchema;
+  },
+  /**
+   * Confirms an email by the token of a mail to it. A token serves for a week, and only as long as the email is the
+   * user's: LINK_INVALID. Doing it again changes nothing.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.ConfirmEmail
+   */
+  confirmEmail: {
+    methodKind: "unary";
+    input: typeof ConfirmEmailRequestSchema;
+    output: typeof ConfirmEmailResponseSchema;
+  },
+  /**
+   * Reads to whom a mail goes, with the token of its link. For the role that sends mails.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.GetMailRecipient
+   */
+  getMailRecipient: {
+    methodKind: "unary";
+    input: typeof GetMailRecipientRequestSchema;
+    output: typeof GetMailRecipientResponseSchema;
   },
   /**
    * The public keys that access tokens may be signed with. For the gateway.

@@ -1,0 +1,96 @@
+import { DeadLetterService, NotificationService } from "#gen/commerce/notification/v1/notification_pb.ts";
+import { serve } from "../../platform/call.ts";
+import { str } from "../../platform/config.ts";
+import { createDeadLetterRpc } from "../../platform/events/dead-letters.ts";
+import { defineRole } from "../../platform/role.ts";
+import { createComposer } from "./compose-mail.ts";
+import { createConsumers } from "./consume-events.ts";
+import type { LinkPurpose } from "./delivery.ts";
+import { mailboxProvider } from "./email-mailbox.ts";
+import { smtpProvider } from "./email-smtp.ts";
+import type { Language } from "./locale.ts";
+import { languages } from "./locale.ts";
+import { mailFrom, mailUrl, pageUrl, parseSender } from "./mail-config.ts";
+import { recipientPeer } from "./peers.ts";
+import { keepPruning } from "./prune.ts";
+import { notificationRoutes } from "./routes.ts";
+import { createNotificationRpc } from "./rpc.ts";
+import type { NotificationTables } from "./schema.ts";
+import { CONCURRENT_ATTEMPTS, startSender } from "./send-deliveries.ts";
+import { pruneDeliveries } from "./store.ts";
+import { issueUnsubscribeToken } from "./unsubscribe-token.ts";
+
+/** Mails, and whatever else tells users of what happens: from events to deliveries, and out. */
+export default defineRole({
+  config: {
+    MAIL_URL: mailUrl({
+      default: undefined,
+      desc: "The SMTP server, with TLS by smtps:// or STARTTLS; empty: mails wait, and a shop that is tried out shows them on a page",
+      example: "smtp://user:password@host:587",
+    }),
+    MAIL_FROM: mailFrom({
+      default: parseSender("Shop <shop@localhost>"),
+      desc: "Whom mails come from; empty: Shop <shop@localhost>",
+      example: "Shop <shop@example.com>",
+    }),
+    SHOP_NAME: str({ default: "Shop", desc: "What the shop calls itself in mails" }),
+    MAIL_LOCALE: str({
+      choices: languages,
+      default: "en",
+      desc: `The language of mails to users whose own is not known, or has no texts: ${languages.join(", ")}`,
+    }),
+    CONFIRM_EMAIL_URL: pageUrl({
+      default: undefined,
+      desc: "The page that confirms an email by the token behind the #; empty: the shop's own",
+      example: "https://shop.example.com/confirm",
+    }),
+    RESET_PASSWORD_URL: pageUrl({
+      default: undefined,
+      desc: "The page that sets a new password by the token behind the #; empty: the shop's own",
+      example: "https://shop.example.com/reset",
+    }),
+  },
+  start({ config, database, peers, pages, key, publicUrl, wakeInbox, log, tryout }) {
+    const db = database<NotificationTables>();
+    const unsubscribeKey = key("unsubscribe");
+    const smtp = config.MAIL_URL && smtpProvider(config.MAIL_URL, config.MAIL_FROM, CONCURRENT_ATTEMPTS);
+    const email = smtp ?? (tryout ? mailboxProvider(db, config.MAIL_FROM) : undefined);
+    if (!email) log.warn("MAIL_URL is not set: mails wait until it is");
+
+    const linkPages: Readonly<Record<LinkPurpose, () => string>> = {
+      "confirm email": () => config.CONFIRM_EMAIL_URL ?? `${publicUrl()}/-/user/confirm-email`,
+      "reset password": () => config.RESET_PASSWORD_URL ?? `${publicUrl()}/-/user/reset-password`,
+    };
+    const sender = startSender({
+      db,
+      recipients: recipientPeer(peers),
+      providers: email ? [email] : [],
+      waiting: email ? [] : ["email"],
+      compose: createComposer(),
+      shop: config.SHOP_NAME,
+      language: config.MAIL_LOCALE as Language,
+      // Behind the #: no server sees it, and no log has it.
+      linkTo: (link, token) => `${linkPages[link]()}#${token}`,
+      unsubscribeUrl: (wish) =>
+        `${publicUrl()}/-/notification/unsubscribe?token=${issueUnsubscribeToken(unsubscribeKey, wish)}`,
+      log,
+    });
+    const wake = () => {
+      sender.wake();
+    };
+    const consumers = createConsumers(wake);
+    const stopPruning = keepPruning(() => pruneDeliveries(db), log);
+    return {
+      services: [
+        serve(NotificationService, createNotificationRpc({ db, pages, wake })),
+        serve(DeadLetterService, createDeadLetterRpc({ db: database<unknown>(), pages, consumers, wake: wakeInbox })),
+      ],
+      routes: notificationRoutes({ db, hasMailbox: tryout && !smtp, unsubscribeKey, shop: config.SHOP_NAME }),
+      consumers,
+      async close() {
+        await Promise.all([sender.close(), stopPruning()]);
+        await email?.close();
+      },
+    };
+  },
+});
