@@ -169,6 +169,7 @@ export function faultContract(broker: () => Broker): void {
     await until(() => texts().length > before, 60_000);
     report(`consumed again ${Math.round(performance.now() - up).toString()} ms after the broker was up`);
     const reached = next;
+    await late.declare([lateGroup]);
     await until(() => next > reached + 500 && lateGot.got.length > 0, 60_000);
     stopping = true;
     await Promise.all(publishing);

@@ -187,7 +187,7 @@ describe("a relay", () => {
     await until(async () => (await unpublished()) === 0);
     await until(() => lines.length > 1);
     expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
-      [50, "events are not published; they wait in the outbox"],
+      [40, "events are not published; they wait in the outbox"],
       [30, "events are published again"],
     ]);
     for (const id of ids) expect(sequencesOf(id)).toEqual([1, 2]);

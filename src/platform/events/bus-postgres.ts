@@ -172,7 +172,7 @@ export function openPostgresBus({ url, name, log }: BusOptions): Bus {
         rejections,
         pool: consuming,
         ready: async () => {
-          if (!declared) await declare([group]);
+          if (!declared) await declare([{ ...group, topics: [] }]);
           declared = true;
           return started();
         },

@@ -39,7 +39,8 @@ export interface Bus {
    */
   publish(messages: readonly BusMessage[]): Promise<void>;
   /**
-   * Hands messages of a group to `handle`, up to `batch` at once, one call after the other. What it resolves for is
+   * Makes the group's queue where it is missing, but subscribes it to nothing: that is for who publishes, who then knows
+   * which event is the first for the group. Hands messages of the group to `handle`, up to `batch` at once, one call after the other. What it resolves for is
    * done; where it rejects, or the process dies, they come again, here or in another process.
    */
   consume(
