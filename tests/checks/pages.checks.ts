@@ -38,14 +38,20 @@ findsFaults([
   {
     what: "a table of roles that is stale",
     check: "docs",
-    plant: { "docs/architecture.md": replacing("| user    | 8081 |", "| user    | 9081 |") },
+    plant: { "docs/architecture.md": replacing("| user         | 8081 |", "| user         | 9081 |") },
     says: ["docs/architecture.md is not current at line", "Run: npm run docs"],
   },
   {
     what: "a table of roles that is stale in the README",
     check: "docs",
-    plant: { "README.md": replacing("| user    | 8081 |", "| user    | 9081 |") },
+    plant: { "README.md": replacing("| user         | 8081 |", "| user         | 9081 |") },
     says: ["README.md is not current at line", "Run: npm run docs"],
+  },
+  {
+    what: "an event whose consumers are not listed",
+    check: "docs",
+    plant: { "src/roles/notification/events.ts": replacing('"passwordChanged",', '"updated",') },
+    says: ["docs/events.md is not current at line", "Run: npm run docs"],
   },
   {
     what: "a role that the tables lack",

@@ -49,6 +49,12 @@ findsFaults([
     says: [`${file}(`, "error TS2322", "To do: correct the code"],
   },
   {
+    what: "a layout of mails that was not compiled",
+    check: "mails",
+    plant: { "src/roles/notification/templates/mail.mjml": replacing("<mj-body", '<mj-body width="599px"') },
+    says: ["src/roles/notification/templates/mail.html", "Run: npm run mails"],
+  },
+  {
     what: "a version that is not exact",
     check: "lockfile",
     plant: { "package.json": replacing('"pino": "', '"pino": "^') },

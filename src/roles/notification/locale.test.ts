@@ -12,6 +12,10 @@ describe("amounts", () => {
     ["en", "EUR", "-490", "-€4.90"],
     ["en", "JPY", "1290", "¥1,290"],
     ["en", "KWD", "1290", "KWD 1.290"],
+    // Minor units are those of ISO 4217, also where Intl writes none.
+    ["en", "HUF", "129050", "HUF 1,290.50"],
+    ["en", "IDR", "1500000", "IDR 15,000.00"],
+    ["en", "IQD", "1290", "IQD 1.290"],
     // More than a float holds.
     ["en", "USD", "9223372036854775807", "$92,233,720,368,547,758.07"],
   ])("%s %s %s", (formats, currency, minor, written) => {
