@@ -99,6 +99,8 @@ Environment (or .env):
   PORT                port of the gateway, or of the only role
   DATA_DIR            folder of the embedded Postgres (.data)
   DATABASE_URL        a Postgres of yours instead; <ROLE>_DATABASE_URL for one role
+  BUS_URL             where events go: postgres:// or amqp://; beside the databases where it is not set
+  MAIL_URL            an SMTP server: smtp://user:password@host:587
   <ROLE>_URL          where a role is found that runs elsewhere
   TOKEN_SECRET        32 characters or more, the same for all processes; needed with ROLE
 
