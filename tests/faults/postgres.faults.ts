@@ -87,10 +87,10 @@ function pidsOf(shop: Installation): number[] {
   return Object.values(shop.processes).map(({ pid }) => pid);
 }
 
-/** Where the processes that have a database say how they are. */
+/** Where the processes say how they are. */
 function portsOf(shop: Installation, topology: Topology): string[] {
   if (topology === "one process") return [shop.url];
-  return Object.keys(shop.databases).map((role) => `http://127.0.0.1:${String(shop.processes[role]?.ports[role])}`);
+  return Object.keys(shop.processes).map((role) => `http://127.0.0.1:${String(shop.processes[role]?.ports[role])}`);
 }
 
 async function readiness(url: string): Promise<{ status: number; checks: string }> {
