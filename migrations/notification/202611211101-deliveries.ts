@@ -48,8 +48,10 @@ async function createDeliveries(db: Kysely<unknown>): Promise<void> {
       constraint deliveries_lease_check check ((lease_token is null) = (lease_until is null))
     )
   `.execute(db);
-  // What is due; a user's deliveries in the order of the pages; what is old enough to be pruned.
-  await sql`create index deliveries_due_idx on deliveries (next_attempt_at) where state = 'pending'`.execute(db);
+  // What is due of a channel; a user's deliveries in the order of the pages; what is old enough to be pruned.
+  await sql`
+    create index deliveries_due_idx on deliveries (channel, next_attempt_at) where state = 'pending'
+  `.execute(db);
   await sql`create index deliveries_user_id_idx on deliveries (user_id, id)`.execute(db);
   await sql`create index deliveries_created_at_idx on deliveries (created_at)`.execute(db);
 }

@@ -99,7 +99,7 @@ create table preferences (
 
 CREATE INDEX deliveries_created_at_idx ON deliveries USING btree (created_at);
 
-CREATE INDEX deliveries_due_idx ON deliveries USING btree (next_attempt_at) WHERE state = 'pending'::text;
+CREATE INDEX deliveries_due_idx ON deliveries USING btree (channel, next_attempt_at) WHERE state = 'pending'::text;
 
 CREATE INDEX deliveries_user_id_idx ON deliveries USING btree (user_id, id);
 

@@ -47,6 +47,8 @@ export const busUrl = makeExactValidator<string>((input) => {
 /** Where clients reach the shop: `https://shop.example.com`, also with a path; answered without a slash at the end. */
 export const publicUrl = makeExactValidator<string>((input) => {
   const url = URL.parse(input);
+  // Not quoted: it may have a password.
+  if (url && (url.username !== "" || url.password !== "")) throw new Error("must be an address without a user");
   if (!url || !/^https?:$/.test(url.protocol) || url.search !== "" || url.hash !== "") {
     throw new Error(`must be an http:// or https:// address, not "${input}"`);
   }

@@ -79,6 +79,9 @@ describe("problems", () => {
     expect(parse({ PUBLIC_URL: "https://shop.example/de/" }).publicUrl).toBe("https://shop.example/de");
     expect(problems({ PUBLIC_URL: "shop.example" })).toHaveLength(1);
     expect(problems({ PUBLIC_URL: "https://shop.example/#x" })).toHaveLength(1);
+    expect(problems({ PUBLIC_URL: "https://ada:hunter2@shop.example" })).toEqual([
+      "PUBLIC_URL: must be an address without a user",
+    ]);
   });
 
   test("where all run and one has a database of its own, the others need one too", () => {

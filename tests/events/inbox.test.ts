@@ -121,6 +121,7 @@ describe("an inbox", () => {
       envelope("not-a-uuid", 1),
       envelope(newId(), 0),
       envelope(newId(), 1, { type: "a\0b" }),
+      envelope(newId(), 1, { occurredAt: { seconds: -250_000_000_000n, nanos: 0 } }),
     ];
     await create({ log }).receive([...bad, envelope(id, 1)]);
     expect(await effectsOf(database.db, id)).toEqual([1]);
@@ -208,6 +209,49 @@ describe("an event that fails", () => {
       expect(await effectsOf(database.db, id)).toEqual([1]);
       expect(await stateOf(id, 2)).toMatchObject({ state: "retrying", attempts: 1 });
     }
+  });
+
+  test("does not hold up others where its handler never ends", async () => {
+    const [hangs, healthy] = [newId(), newId()];
+    const consumers = [
+      effectConsumer(({ aggregateId }) => (aggregateId === hangs ? new Promise<void>(() => undefined) : undefined)),
+    ];
+    await create({ consumers, handlerMs: 200 }).receive([envelope(hangs, 1), envelope(healthy, 1)]);
+    expect(await effectsOf(database.db, healthy)).toEqual([1]);
+    expect(await stateOf(hangs, 1)).toEqual({
+      state: "retrying",
+      attempts: 1,
+      error: "the handler was not done after 200 ms",
+    });
+  });
+
+  test("is not kept for ever where the failure cannot be noted either", async () => {
+    await sql`create function refuse() returns trigger language plpgsql as $$ begin raise 'refused'; end $$`.execute(
+      database.db,
+    );
+    await sql`create trigger refuse before insert on inbox for each row execute function refuse()`.execute(database.db);
+    const consumers = [
+      effectConsumer(() => {
+        throw new Error("poison");
+      }),
+    ];
+    await expect(create({ consumers }).receive([envelope(newId(), 1)])).rejects.toThrow("refused");
+  });
+
+  test("is tried again though the clock of the database was set back", async () => {
+    const id = newId();
+    let fails = true;
+    const consumers = [
+      effectConsumer(() => {
+        if (fails) throw new Error("poison");
+      }),
+    ];
+    const inbox = create({ consumers });
+    await inbox.receive([envelope(id, 1)]);
+    await sql`update inbox set next_attempt_at = next_attempt_at + interval '1 hour'`.execute(database.db);
+    fails = false;
+    await inbox.retryDue();
+    expect(await effectsOf(database.db, id)).toEqual([1]);
   });
 
   test("leaves no half of an effect behind", async () => {

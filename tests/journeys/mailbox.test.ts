@@ -1,4 +1,7 @@
+import { once } from "node:events";
 import { request } from "node:http";
+import type { IncomingHttpStatusHeader } from "node:http2";
+import { connect as connectHttp2 } from "node:http2";
 import { text } from "node:stream/consumers";
 import { createClient } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -130,6 +133,24 @@ describe("the mailbox of a shop that is tried out", () => {
       .end();
     return promise;
   }
+
+  /** The status of a GET by HTTP/2, whose host stands elsewhere. */
+  async function statusByHttp2(path: string, authority: string): Promise<number | undefined> {
+    const session = connectHttp2(`http://127.0.0.1:${String(shop.ports["gateway"])}`);
+    try {
+      const response = once(session.request({ ":path": path, ":authority": authority }), "response");
+      const [headers] = (await response) as [IncomingHttpStatusHeader];
+      return headers[":status"];
+    } finally {
+      session.destroy();
+    }
+  }
+
+  test("is not there for who comes by HTTP/2 for another host", async () => {
+    const page = "/-/notification/mailbox";
+    expect(await statusByHttp2(page, "localhost:8080")).toBe(200);
+    expect(await statusByHttp2(page, "shop.example.com")).toBe(404);
+  });
 
   test("shows what would be sent, to this machine alone", async () => {
     const url = `http://127.0.0.1:${String(shop.ports["gateway"])}`;

@@ -35,20 +35,22 @@ describe.skipIf(browserPath === undefined)("in a browser", () => {
 
   const nobody = () => clientsOf(protocols["Connect JSON"](url, "nobody"));
 
-  /** A page as on a phone; what goes wrong in it, and what it asks of others, is a failure. */
+  /** What went wrong in pages, also in those that a link opened, and what they asked of others. */
+  const wrong: string[] = [];
+
+  /** A page as on a phone. */
   async function phone(): Promise<Page> {
     const context = await browser.newContext({ viewport: PHONE, isMobile: true, hasTouch: true });
-    const page = await context.newPage();
-    const wrong: string[] = [];
-    page.on("pageerror", (error) => wrong.push(error.message));
-    page.on("console", (message) => message.type() === "error" && wrong.push(message.text()));
-    page.on("request", (request) => {
+    context.on("weberror", (error) => wrong.push(error.error().message));
+    context.on("console", (message) => {
+      // The browser says so of a call that is refused, as that of a used link.
+      const isRefusal = /^Failed to load resource: .* 400 /.test(message.text());
+      if (message.type() === "error" && !isRefusal) wrong.push(message.text());
+    });
+    context.on("request", (request) => {
       if (!request.url().startsWith(url) && !/^(?:about|data|blob):/.test(request.url())) wrong.push(request.url());
     });
-    page.on("close", () => {
-      expect(wrong).toEqual([]);
-    });
-    return page;
+    return context.newPage();
   }
 
   async function fitsThePhone(page: Page): Promise<void> {
@@ -93,6 +95,7 @@ describe.skipIf(browserPath === undefined)("in a browser", () => {
     await confirm.getByText("your email is confirmed").waitFor();
     expect((await shopper().users.getProfile({})).user?.emailConfirmed).toBe(true);
     await page.context().close();
+    expect(wrong).toEqual([]);
   });
 
   test("a customer who forgot the password sets another by a mail, once", async () => {
@@ -120,5 +123,6 @@ describe.skipIf(browserPath === undefined)("in a browser", () => {
     await again.getByText("This link was used or is too old").waitFor();
     await openMail(page, /password for .* was changed/i);
     await page.context().close();
+    expect(wrong).toEqual([]);
   });
 });

@@ -4,13 +4,18 @@ import { AuthService, MailTokenPurpose } from "#gen/commerce/user/v1/auth_pb.ts"
 import { UserEventSchema } from "#gen/commerce/user/v1/events_pb.ts";
 import type { User } from "#gen/commerce/user/v1/user_pb.ts";
 import { UserRole } from "#gen/commerce/user/v1/user_pb.ts";
+import { transaction } from "../../src/platform/database.ts";
+import { BROADCAST_BYTES } from "../../src/platform/events/bus-limits.ts";
+import { createOutbox } from "../../src/platform/events/outbox.ts";
+import type { Broadcast } from "../../src/platform/events/role-events.ts";
 import { newId } from "../../src/platform/id.ts";
+import { announceUsers } from "../../src/roles/user/events.ts";
 import userRole from "../../src/roles/user/index.ts";
 import { until } from "../support/conditions.ts";
 import { eventsOf } from "../support/outbox.ts";
 import type { TestRole } from "../support/role.ts";
-import { present, refusal, settled, startTestRole } from "../support/role.ts";
-import { DAY_MS, MINUTE_MS, PASSWORD, accountsOf, admin, subjectOf } from "./auth-support.ts";
+import { present, refusal, settled, silent, startTestRole } from "../support/role.ts";
+import { DAY_MS, MINUTE_MS, PASSWORD, accountsOf, admin, overtaken, subjectOf } from "./auth-support.ts";
 
 let role: TestRole;
 let accounts: ReturnType<typeof accountsOf>;
@@ -74,6 +79,20 @@ describe("a new password by mail", () => {
     const next = await accounts.logIn(user, NEXT);
     expect(next.user?.emailConfirmed).toBe(true);
     expect(await typesOf(user)).toEqual(["user.created", "user.password_changed", "user.email_confirmed"]);
+  });
+
+  test("holds up nobody else where it has to wait", async () => {
+    const [user, other] = [await accounts.createUser(), await accounts.createUser()];
+    const token = await tokenFor(user, MailTokenPurpose.PASSWORD_RESET);
+    await accounts.logIn(user);
+    const bystander = accounts.auth(subjectOf(await accounts.logIn(other)));
+    const outcome = await overtaken(
+      accounts.db,
+      (trx) => sql`select from outbox_sequences where aggregate_id = ${user.id} for update`.execute(trx),
+      () => accounts.auth().resetPassword({ token, newPassword: NEXT }),
+      () => bystander.logout({}),
+    );
+    expect(outcome.status).toBe("fulfilled");
   });
 
   test("gives a first password to an account without login", async () => {
@@ -144,6 +163,14 @@ describe("a new password by mail", () => {
       expect(new Set(tries.reasons)).toEqual(new Set(["RATE_LIMITED"]));
     }
   });
+
+  test("is limited by the address of who asks, for whomever", async () => {
+    const headers = { "x-client-address": "192.0.2.77" };
+    const ask = () => accounts.auth().requestPasswordReset({ email: `${newId()}@example.com` }, { headers });
+    const tries = await settled(Array.from({ length: 24 }, ask));
+    expect(tries.answers).toHaveLength(20);
+    expect(new Set(tries.reasons)).toEqual(new Set(["RATE_LIMITED"]));
+  });
 });
 
 describe("an email", () => {
@@ -172,6 +199,19 @@ describe("an email", () => {
       "user.updated",
       "user.email_confirmation_requested",
     ]);
+  });
+
+  test("is changed by its user a few times at once, whether it is free or taken", async () => {
+    const [user, other] = [await accounts.createUser(), await accounts.createUser()];
+    const subject = subjectOf(await accounts.logIn(user));
+    const own = accounts.users(subject);
+    const emails = [other.email, ...Array.from({ length: 4 }, () => `${newId()}@example.com`)];
+    for (const email of emails) await own.updateProfile({ email }).catch(() => undefined);
+    const more = { email: `${newId()}@example.com` };
+    expect((await refusal(own.updateProfile(more))).reason).toBe("RATE_LIMITED");
+    expect((await refusal(own.updateUser({ id: user.id.toUpperCase(), ...more }))).reason).toBe("RATE_LIMITED");
+    expect((await own.updateProfile({ displayName: "Ada" })).user?.displayName).toBe("Ada");
+    expect((await accounts.users(admin).updateUser({ id: user.id, ...more })).user?.email).toBe(more.email);
   });
 
   test("is asked for once more by its user, where it is not confirmed", async () => {
@@ -205,6 +245,19 @@ test("who sends mails alone reads to whom; without a link for who may not act", 
   await accounts.users(admin).deactivateUser({ id: user.id });
   expect(await mailer().getMailRecipient(request)).toMatchObject({ active: false, token: "" });
   expect((await refusal(mailer().getMailRecipient({ userId: newId() }))).reason).toBe("NOT_FOUND");
+});
+
+test("ended sessions are told in as many hints as they need", async () => {
+  const hints: Uint8Array[] = [];
+  const broadcast: Broadcast = { ...silent, send: (_channel, body) => hints.push(body) };
+  const outbox = createOutbox({ schema: UserEventSchema, version: 1, wake: () => undefined });
+  const ids = Array.from({ length: 300 }, newId);
+  await transaction(accounts.db, (trx) => {
+    announceUsers(outbox, broadcast).sessionsEnded(trx, ids);
+    return Promise.resolve();
+  });
+  expect(hints.flatMap((hint) => Buffer.from(hint).toString().split(","))).toEqual(ids);
+  expect(Math.max(...hints.map(({ length }) => length))).toBeLessThanOrEqual(BROADCAST_BYTES);
 });
 
 test("every change of a user has its event, and what changes nothing has none", async () => {

@@ -220,6 +220,21 @@ describe("mails by SMTP", () => {
     expect(only(await notifier.settled()).state).toBe("sent");
   });
 
+  test("an attempt that the end of its process breaks off is due again at once", async () => {
+    const { notifier, sink } = await sending();
+    sink.fail("hang");
+    const id = notifier.know();
+    await notifier.user(changedOf(id), id);
+    await until(() => sink.mails.length === 1);
+    const startedAt = performance.now();
+    await notifier.role.running.close?.();
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(only(await notifier.deliveries())).toMatchObject({ state: "pending", attempts: 1 });
+    await notifier.role.replica();
+    expect(only(await notifier.settled())).toMatchObject({ state: "sent", attempts: 2 });
+    expect(new Set(sink.mails.map(({ headers }) => headers.get("message-id"))).size).toBe(1);
+  });
+
   test("an attempt whose process died is made by another when its lease is over", async () => {
     const { notifier, sink } = await sending();
     sink.fail("hang");
@@ -270,7 +285,7 @@ describe("what a mail says", () => {
 
   test("a name is text: no HTML, no header and no recipient comes of it", async () => {
     const { notifier, sink } = await sending();
-    const displayName = '<script>alert(1)</script>"\r\nBcc: eve@example.com\r\n\r\nHello, Eve <eve@example.com>';
+    const displayName = '<script>alert(1)</script>"\r\nBcc: eve@localhost\r\n\r\nHello, Eve <eve@localhost>';
     const id = notifier.know({ displayName });
     await notifier.user(changedOf(id), id);
     await notifier.settled();
@@ -280,6 +295,16 @@ describe("what a mail says", () => {
     expect(mail.html).not.toContain("<script>");
     expect(mail.html).toContain("&lt;script&gt;alert(1)&lt;/script&gt;");
     expect(mail.text.split("\n").filter((line) => line.startsWith("Bcc:"))).toEqual([]);
+  });
+
+  test("a name that has a link is left out: nobody sends strangers anything by our mails", async () => {
+    const { notifier, sink } = await sending();
+    const id = notifier.know({ displayName: "You won, see evil.example" });
+    await notifier.user(created, id);
+    await notifier.settled();
+    const mail = only(sink.mails);
+    expect(mail.headers.get("to")).toBe("ada@example.com");
+    expect(`${mail.text}${mail.html}`).not.toContain("evil.example");
   });
 
   test("each state of an order has its mail", async () => {
@@ -428,6 +453,23 @@ describe("the service", () => {
     expect((await refusal(service.retryDelivery({ id: newId() }))).reason).toBe("NOT_FOUND");
   });
 
+  test("what a server said is for those who run the shop", async () => {
+    const { notifier, sink } = await sending();
+    sink.fail({ at: "recipient", code: 550 });
+    const id = notifier.know();
+    await notifier.user(changedOf(id), id);
+    const gone = notifier.know({ active: false });
+    await notifier.user(changedOf(gone), gone);
+    await notifier.settled();
+    const errorFor = async (userId: string, reader: string, ...permissions: string[]) => {
+      const client = notifier.role.client(NotificationService, { subject: { kind: "user", id: reader, permissions } });
+      return only((await client.listDeliveries({ userId })).deliveries).error;
+    };
+    expect(await errorFor(id, id)).toBe("");
+    expect(await errorFor(id, newId(), "notification.read")).toContain("550");
+    expect(await errorFor(gone, gone)).toBe("USER_INACTIVE");
+  });
+
   test("one reads one's own deliveries, and with the permission everybody's", async () => {
     const { notifier } = await sending();
     const [one, other] = [notifier.know(), notifier.know({ active: false })];
@@ -535,7 +577,12 @@ describe("the mailbox of a shop that is tried out", () => {
 
   test("is not there for others, nor in a shop that serves others", async () => {
     const notifier = await mailbox();
-    const others = [{ host: "shop.example.com" }, { host: "localhost", "x-forwarded-for": "192.0.2.1" }];
+    const others = [
+      { host: "shop.example.com" },
+      { ":authority": "shop.example.com" },
+      { host: "localhost", "x-forwarded-for": "192.0.2.1" },
+    ];
+    expect((await notifier.http("GET", "/mailbox", { ":authority": "localhost:8080" })).status).toBe(200);
     for (const headers of others) expect((await notifier.http("GET", "/mailbox", headers)).status).toBe(404);
     const { running } = await notifier.role.replica({ tryout: false });
     expect((await notifier.http("GET", "/mailbox", { host: "localhost" }, running)).status).toBe(404);

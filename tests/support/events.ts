@@ -73,6 +73,7 @@ export interface EnvelopeOptions {
   readonly payload?: Uint8Array;
   readonly traceparent?: string;
   readonly firstFor?: readonly string[];
+  readonly occurredAt?: { readonly seconds: bigint; readonly nanos: number };
 }
 
 /** An event as the bus would bring it. */

@@ -2,7 +2,7 @@ import type { Logger } from "../logger.ts";
 
 /** One event as the bus carries it: a log such as Kafka would take `topic`, `key` and `body` as they are. */
 export interface BusMessage {
-  /** Of the event, UUIDv7; a driver may drop what it has seen already. */
+  /** UUIDv7; a driver may drop what it has already. */
   readonly id: string;
   /** The role that emits it. */
   readonly topic: string;
@@ -39,9 +39,9 @@ export interface Bus {
    */
   publish(messages: readonly BusMessage[]): Promise<void>;
   /**
-   * Makes the group's queue where it is missing, but subscribes it to nothing: that is for who publishes, who then knows
-   * which event is the first for the group. Hands messages of the group to `handle`, up to `batch` at once, one call after the other. What it resolves for is
-   * done; where it rejects, or the process dies, they come again, here or in another process.
+   * Hands messages of the group to `handle`, up to `batch` at once, one call after the other. What it resolves for is
+   * done; where it rejects, or the process dies, they come again, here or in another process. Makes the group's queue
+   * where it is missing, but subscribes it to nothing: that is for who publishes, and knows which event is its first.
    */
   consume(
     group: Group,

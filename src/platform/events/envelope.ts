@@ -1,6 +1,7 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { EventEnvelopeSchema } from "#gen/commerce/common/v1/event_pb.ts";
+import { newId } from "../id.ts";
 import type { BusMessage } from "./bus.ts";
 import type { ReceivedEvent } from "./declaration.ts";
 
@@ -28,7 +29,10 @@ export interface ArrivedEvent extends ReceivedEvent {
   readonly firstFor: readonly string[];
 }
 
-/** What the bus is to carry. */
+/**
+ * What the bus is to carry. One that says for whom it is the first is a message of its own: a queue may have it without
+ * that, and would drop it as known.
+ */
 export function toBusMessage(topic: string, event: OutboxEvent): BusMessage {
   const { id, type, version, payload, traceparent } = event;
   const envelope = create(EventEnvelopeSchema, {
@@ -43,7 +47,12 @@ export function toBusMessage(topic: string, event: OutboxEvent): BusMessage {
     occurredAt: timestampFromDate(event.occurred_at),
     firstFor: [...event.first_for],
   });
-  return { id, topic, key: event.aggregate_id, body: toBinary(EventEnvelopeSchema, envelope) };
+  return {
+    id: event.first_for.length > 0 ? newId() : id,
+    topic,
+    key: event.aggregate_id,
+    body: toBinary(EventEnvelopeSchema, envelope),
+  };
 }
 
 const UUID = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/;
@@ -58,7 +67,7 @@ export function parseEnvelope(body: Uint8Array): ArrivedEvent | undefined {
   const isWhole =
     UUID.test(id) && UUID.test(aggregateId) && NAME.test(topic) && NAME.test(type) && sequence > 0n && version > 0;
   // What Postgres does not store would fail all events that arrive with it.
-  if (!isWhole || traceparent.includes("\0") || Number.isNaN(occurredAt.getTime())) return undefined;
+  if (!isWhole || traceparent.includes("\0") || !(occurredAt.getTime() >= 0)) return undefined;
   return { id, topic, type, aggregateId, sequence, version, payload, traceparent, occurredAt, firstFor };
 }
 

@@ -4,6 +4,7 @@ import { codeOf, isBusy, isConnectionLost } from "../database-errors.ts";
 import { transaction } from "../database.ts";
 import type { Logger } from "../logger.ts";
 import { withTraceparent } from "../trace.ts";
+import { within } from "../within.ts";
 import type { Consumer } from "./declaration.ts";
 import { eventFields, topicOf, typeOf } from "./declaration.ts";
 import type { ArrivedEvent } from "./envelope.ts";
@@ -24,6 +25,11 @@ export interface Attempts {
 const ATTEMPTS: Attempts = { most: 8, firstMs: 200, factor: 2.6, longestMs: 60_000 };
 /** Whole batches that are tried, each without the aggregates that failed before, until they are taken one by one. */
 const BATCH_TRIES = 3;
+/**
+ * Milliseconds that a handler may take: less than the server lets a transaction be idle, whose end would look like a lost
+ * connection, and have the whole batch come again for ever.
+ */
+const HANDLER_MS = 8_000;
 /** Characters of an error that are kept. */
 const ERROR_LENGTH = 1_000;
 
@@ -45,7 +51,7 @@ interface Failure {
 /** What came of a transaction: `more` stored events follow for these aggregates; or it was rolled back. */
 type Outcome =
   | { readonly applied: number; readonly more: readonly Aggregate[] }
-  | { readonly error: unknown; readonly culprit: InboxEvent | undefined };
+  | { readonly error: unknown; readonly culprit: InboxEvent | undefined; readonly tried: number };
 
 export interface ApplierOptions {
   readonly db: Kysely<unknown>;
@@ -53,11 +59,14 @@ export interface ApplierOptions {
   readonly consumers: readonly Consumer[];
   readonly log: Logger;
   readonly attempts: Attempts | undefined;
+  /** Milliseconds that a handler may take; 8,000. */
+  readonly handlerMs: number | undefined;
   readonly onFailed: (() => void) | undefined;
 }
 
 /** Applies events, each once and in the sequence of its aggregate, in the transaction that remembers it. */
-export function createApplier({ db, group, consumers, log, attempts = ATTEMPTS, onFailed }: ApplierOptions) {
+export function createApplier(options: ApplierOptions) {
+  const { db, group, consumers, log, attempts = ATTEMPTS, handlerMs = HANDLER_MS, onFailed } = options;
   const byTopic = new Map(consumers.map((consumer) => [topicOf(consumer.consumption.schema), known(consumer)]));
   if (byTopic.size < consumers.length) throw new TypeError(`${group} has two consumers of one topic`);
 
@@ -73,13 +82,11 @@ export function createApplier({ db, group, consumers, log, attempts = ATTEMPTS, 
     if (!handled?.types.has(event.type)) return;
     const { id, type, aggregateId, sequence, occurredAt } = event;
     const message = fromBinary(handled.schema, event.payload);
-    await withTraceparent(event.traceparent, () =>
-      handled.consumer.apply(
-        trx as unknown as Transaction<never>,
-        { id, type, aggregateId, sequence, occurredAt },
-        message,
-      ),
+    const received = { id, type, aggregateId, sequence, occurredAt };
+    const applied = withTraceparent(event.traceparent, () =>
+      handled.consumer.apply(trx as unknown as Transaction<never>, received, message),
     );
+    await within(handlerMs, applied, () => new Error(`the handler was not done after ${String(handlerMs)} ms`));
   }
 
   /** @throws what says that the database is away or busy */
@@ -134,7 +141,7 @@ export function createApplier({ db, group, consumers, log, attempts = ATTEMPTS, 
       if (isConnectionLost(error) || isBusy(error)) throw error;
       // A transaction that an earlier event has broken says so to all that follow.
       const culprit = codeOf(error) === "25P02" ? undefined : current;
-      return { error, culprit: culprit ?? (tried.length === 1 ? tried[0] : undefined) };
+      return { error, culprit: culprit ?? (tried.length === 1 ? tried[0] : undefined), tried: tried.length };
     }
   }
 
@@ -144,10 +151,10 @@ export function createApplier({ db, group, consumers, log, attempts = ATTEMPTS, 
     for (;;) {
       const outcome = await attempt([next], again);
       if ("error" in outcome) {
-        const { error, culprit } = outcome;
+        const { error, culprit, tried } = outcome;
         if (culprit) next = { ...task, failed: { id: culprit.id, error } };
         // A deferred constraint fails at the commit: one event a transaction tells whose it is.
-        else if (next.most === undefined) next = { ...task, most: 1 };
+        else if (next.most === undefined && tried > 0) next = { ...task, most: 1 };
         else throw error;
       } else if (outcome.more.length > 0) {
         next = { aggregate: task.aggregate, arrived: [] };

@@ -75,13 +75,24 @@ function unnestAggregates(aggregates: readonly Aggregate[]) {
   return sql`unnest(${topics}::text[], ${ids}::uuid[]) as wanted (topic, aggregate_id)`;
 }
 
+/** Milliseconds further ahead than any attempt is put off: the clock has been set back since, and it is due. */
+const AHEAD_MS = 120_000;
+
+/** Milliseconds until the next attempt of an event; 0 or less: it is due. */
+const dueInMs = sql`(
+  case when next_attempt_at < clock_timestamp() + ${AHEAD_MS}::int * interval '1 ms'
+    then extract(epoch from next_attempt_at - clock_timestamp())::float8 * 1000
+    else 0
+  end
+)`;
+
 /** Events of locked aggregates that came earlier and have not taken effect: the first hundred of each. */
 export async function findStored(trx: Trx, aggregates: readonly Aggregate[]): Promise<InboxEvent[]> {
   const { rows } = await sql<StoredRow>`
     select stored.* from ${unnestAggregates(aggregates)} join inbox_marks mark using (topic, aggregate_id)
     cross join lateral (
       select id, topic, type, aggregate_id, sequence, version, payload, traceparent, occurred_at, state, attempts,
-        coalesce(next_attempt_at <= clock_timestamp(), false) as due
+        ${dueInMs} <= 0 as due
       from inbox
       where inbox.topic = mark.topic and inbox.aggregate_id = mark.aggregate_id and sequence > mark.applied
       order by sequence limit ${CHAIN}
@@ -181,8 +192,7 @@ export async function listRetrying(
   limit: number,
 ): Promise<readonly (Aggregate & { /** Milliseconds; 0 or less: it is due. */ readonly inMs: number })[]> {
   const { rows } = await sql<Aggregate & { readonly inMs: number }>`
-    select topic, aggregate_id as "aggregateId",
-      extract(epoch from next_attempt_at - clock_timestamp())::float8 * 1000 as "inMs"
+    select topic, aggregate_id as "aggregateId", ${dueInMs} as "inMs"
     from inbox join ${unnestKnown(known)} using (topic)
     where state = 'retrying' and version <= newest order by next_attempt_at limit ${limit}
   `.execute(db);

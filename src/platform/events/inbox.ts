@@ -87,11 +87,14 @@ export interface CreateInboxOptions extends Pick<InboxOptions, "db" | "consumers
   readonly group: string;
   /** Told when an event has failed and is to be tried again. */
   readonly onFailed?: () => void;
+  /** Milliseconds that a handler may take; 8,000. */
+  readonly handlerMs?: number;
 }
 
 /** What an inbox does with what arrives, without a bus and without timers. */
-export function createInbox({ db, group, consumers, log, attempts, onFailed }: CreateInboxOptions) {
-  const applier = createApplier({ db, group, consumers, log, attempts, onFailed });
+export function createInbox(options: CreateInboxOptions) {
+  const { db, group, consumers, log, attempts, onFailed, handlerMs } = options;
+  const applier = createApplier({ db, group, consumers, log, attempts, onFailed, handlerMs });
 
   return {
     /**

@@ -80,6 +80,6 @@ export function createOutbox<S extends EventSchema>({ schema, version, wake }: O
 }
 
 /** By the last digit, which in a UUIDv7 is random. */
-function partitionOf(aggregateId: string): number {
+export function partitionOf(aggregateId: string): number {
   return Number.parseInt(aggregateId.slice(-1), PARTITIONS);
 }

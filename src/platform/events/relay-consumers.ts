@@ -4,8 +4,9 @@ import { transaction } from "../database.ts";
 import type { Bus, Group } from "./bus.ts";
 
 /**
- * Seconds that a new consumer's moment lies before the subscription: its own process may have subscribed before the
- * relay knew, and got events that do not say that they are the first for it. It gets those of this time again.
+ * Seconds that a new consumer's moment lies before the subscription, and by which the database's clock may be set back
+ * afterwards: what it got would else count as sent before, and the next event as the first. It gets what went out in
+ * this time, too.
  */
 const EARLIER_SECONDS = 60;
 

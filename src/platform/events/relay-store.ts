@@ -9,12 +9,23 @@ type Db = Kysely<unknown>;
 /** The partitions that a relay holds, each with the fencing token of its lease. */
 export type Leases = ReadonlyMap<number, bigint>;
 
-/** Leases that expire may be claimed by every relay; the time is the database's. */
-const isFree = sql`(owner is null or expires_at < clock_timestamp())`;
+/** Bytes of payloads that are read at once, and one event more. */
+const MOST_BYTES = 8_000_000;
+
+/**
+ * Leases that expire may be claimed by every relay; the time is the database's. One that lasts longer than any does was
+ * given before that clock was set back.
+ */
+function isFree(leaseMs: number) {
+  return sql`(
+    owner is null or expires_at < clock_timestamp() or expires_at > clock_timestamp() + ${leaseMs}::int * interval '3 ms'
+  )`;
+}
 
 /**
  * Says that a relay lives, and gives it its fair share of the partitions: what it holds is renewed, what is over the
- * share is given back, what is free is claimed, with a new token. Members that are silent for a lease do not count.
+ * share is given back, what is free is claimed, with a new token. Members that are silent for a lease, or
+ * of a time to come, do not count.
  */
 export function balanceLeases(db: Db, member: string, leaseMs: number): Promise<Leases> {
   return transaction(db, async (trx) => {
@@ -24,12 +35,15 @@ export function balanceLeases(db: Db, member: string, leaseMs: number): Promise<
     `.execute(trx);
     await sql`
       delete from relay_members where id in (
-        select id from relay_members where seen_at < clock_timestamp() - ${leaseMs}::int * interval '3 ms'
+        select id from relay_members where seen_at not between
+          clock_timestamp() - ${leaseMs}::int * interval '3 ms' and clock_timestamp() + ${leaseMs}::int * interval '1 ms'
         for update skip locked
       )
     `.execute(trx);
     const { rows: members } = await sql<{ id: string }>`
-      select id from relay_members where seen_at >= clock_timestamp() - ${leaseMs}::int * interval '1 ms' order by id
+      select id from relay_members where seen_at between
+        clock_timestamp() - ${leaseMs}::int * interval '1 ms' and clock_timestamp() + ${leaseMs}::int * interval '1 ms'
+      order by id
     `.execute(trx);
     const { rows: held } = await sql<Lease>`
       update relay_leases set expires_at = clock_timestamp() + ${leaseMs}::int * interval '1 ms'
@@ -52,7 +66,7 @@ export function balanceLeases(db: Db, member: string, leaseMs: number): Promise<
         set owner = ${member}::uuid, token = token + 1,
           expires_at = clock_timestamp() + ${leaseMs}::int * interval '1 ms'
         where partition in (
-          select partition from relay_leases where ${isFree} order by partition
+          select partition from relay_leases where ${isFree(leaseMs)} order by partition
           limit ${share - held.length} for update skip locked
         )
         returning partition, token
@@ -84,6 +98,8 @@ export async function releaseLeases(db: Db, member: string): Promise<void> {
 
 export interface Unpublished {
   readonly events: readonly OutboxEvent[];
+  /** Whether there are others behind them. */
+  readonly more: boolean;
   /** Whether a partition waits for somebody to claim it. */
   readonly free: boolean;
 }
@@ -95,7 +111,12 @@ export interface Unpublished {
  * A branch for each partition lets the server merge their indexes: where 200,000 events wait, 500 of them take 3 ms, and
  * 7 ms more with what is known of their predecessors; `partition = any (…)` sorts all 200,000: 54 ms.
  */
-export async function selectUnpublished(db: Db, partitions: readonly number[], limit: number): Promise<Unpublished> {
+export async function selectUnpublished(
+  db: Db,
+  partitions: readonly number[],
+  limit: number,
+  leaseMs: number,
+): Promise<Unpublished> {
   const columns = sql`
     id, position, partition, aggregate_id, sequence, type, version, payload, traceparent, occurred_at
   `;
@@ -106,13 +127,18 @@ export async function selectUnpublished(db: Db, partitions: readonly number[], l
     `,
   );
   if (branches.length === 0) branches.push(sql`(select ${columns} from outbox where false)`);
-  const { rows } = await sql<OutboxEvent & { readonly id: string | null; readonly free: boolean }>`
-    with picked as (
+  const { rows } = await sql<UnpublishedRow>`
+    with waiting as (
       select * from (${sql.join(branches, sql` union all `)}) as each_partition order by position limit ${limit}
+    ),
+    sized as (
+      select *, count(*) over () as waiting,
+        sum(octet_length(payload)) over (order by position) - octet_length(payload) as bytes_before
+      from waiting
     )
     select picked.*, lease.free, coalesce(first.names, '{}') as first_for
-    from (select exists (select from relay_leases where ${isFree}) as free) lease
-    left join picked on true
+    from (select exists (select from relay_leases where ${isFree(leaseMs)}) as free) lease
+    left join sized picked on picked.bytes_before < ${MOST_BYTES}
     left join outbox before on before.aggregate_id = picked.aggregate_id and before.sequence = picked.sequence - 1
     left join outbox_sequences numbered on numbered.aggregate_id = picked.aggregate_id
     left join lateral (
@@ -122,7 +148,16 @@ export async function selectUnpublished(db: Db, partitions: readonly number[], l
     ) first on true
     order by picked.position
   `.execute(db);
-  return { events: rows.filter(({ id }) => id !== null), free: rows[0]?.free ?? false };
+  const events = rows.filter(({ id }) => id !== null);
+  const waiting = Number(rows[0]?.waiting ?? 0n);
+  return { events, more: waiting === limit || waiting > events.length, free: rows[0]?.free ?? false };
+}
+
+interface UnpublishedRow extends OutboxEvent {
+  /** Null in the only row where nothing waits. */
+  readonly id: string;
+  readonly waiting: bigint | null;
+  readonly free: boolean;
 }
 
 /**

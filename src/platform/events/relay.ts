@@ -3,6 +3,7 @@ import { newId } from "../id.ts";
 import type { Logger } from "../logger.ts";
 import { within } from "../within.ts";
 import type { Bus, Group } from "./bus.ts";
+import type { OutboxEvent } from "./envelope.ts";
 import { toBusMessage } from "./envelope.ts";
 import { PARTITIONS } from "./outbox.ts";
 import { pruneHourly, pruneOutbox } from "./prune.ts";
@@ -19,6 +20,8 @@ const POLL_MS = 1_000;
 const PUBLISH_MS = 30_000;
 /** Milliseconds that a relay which is stopped holds up its partitions at most. */
 const LEASE_MS = 10_000;
+/** Milliseconds between two looks whether the groups are subscribed: who deletes a queue deletes that, too. */
+const DECLARE_MS = 60_000;
 const RELEASE_MS = 1_000;
 /** Milliseconds before the first repetition and between later ones while the bus or the database is down. */
 const BACKOFF_MS = { least: 100, most: 5_000 };
@@ -43,6 +46,8 @@ export interface RelayOptions {
   readonly log: Logger;
   /** Milliseconds of a lease on a partition; 10,000. */
   readonly leaseMs?: number;
+  /** Milliseconds between two looks at the subscriptions; 60,000. */
+  readonly declareEveryMs?: number;
 }
 
 /** A lease with the moment, on this process's own clock, after which it may be another's. */
@@ -55,16 +60,18 @@ interface Held {
  * Runs until it is closed, whatever fails: an outage has one log line at its begin and one at its end. An event is
  * published at least once, and marked only by who still holds its partition.
  */
-export function startRelay({ db, role, bus, groups, log, leaseMs = LEASE_MS }: RelayOptions): Relay {
+export function startRelay(options: RelayOptions): Relay {
+  const { db, role, bus, groups, log, leaseMs = LEASE_MS, declareEveryMs = DECLARE_MS } = options;
   const member = newId();
-  const subscribed = groups.filter(({ topics }) => topics.includes(role));
+  // To other topics their own relays do, who then know which events are the first.
+  const subscribed = groups.filter(({ topics }) => topics.includes(role)).map(({ name }) => ({ name, topics: [role] }));
   const hints = createRelayHints(bus, role, member, () => {
     worker.wake();
   });
   const pruning = pruneHourly(() => pruneOutbox(db), log);
   let held: Held = { leases: new Map(), until: 0 };
   let balanced = Number.NEGATIVE_INFINITY;
-  let declared = false;
+  let declared = Number.NEGATIVE_INFINITY;
   let outage: { readonly since: number; waitMs: number } | undefined;
   let closed = false;
 
@@ -75,23 +82,40 @@ export function startRelay({ db, role, bus, groups, log, leaseMs = LEASE_MS }: R
     balanced = asked;
   }
 
+  /** Keeps the leases meanwhile: two relays of a slow broker would else take them from each other for ever. */
+  async function send(events: readonly OutboxEvent[]): Promise<void> {
+    let renewal: Promise<void> | undefined;
+    const renewing = setInterval(() => {
+      renewal ??= balance()
+        .catch(() => undefined)
+        .finally(() => (renewal = undefined));
+    }, leaseMs / 3);
+    const late = () => new Error(`the bus does not answer within ${String(PUBLISH_MS)} ms`);
+    try {
+      await within(PUBLISH_MS, bus.publish(events.map((event) => toBusMessage(role, event))), late);
+    } finally {
+      clearInterval(renewing);
+      await renewal;
+    }
+  }
+
   /** Answers whether there may be more. */
   async function publish(): Promise<boolean> {
-    if (performance.now() - balanced > leaseMs / 3) await balance();
-    if (!declared) {
+    // Before the leases: who cannot reach the bus leaves them to others.
+    if (performance.now() - declared > declareEveryMs) {
       await declareGroups(db, bus, subscribed);
-      declared = true;
+      declared = performance.now();
     }
+    if (performance.now() - balanced > leaseMs / 3) await balance();
     const { leases } = held;
-    const { events, free } = await selectUnpublished(db, [...leases.keys()], BATCH);
+    const { events, more, free } = await selectUnpublished(db, [...leases.keys()], BATCH, leaseMs);
     if (events.length > 0) {
       // A process that was stopped goes on here, with events that another has long published.
       if (performance.now() >= held.until) {
         balanced = Number.NEGATIVE_INFINITY;
         return true;
       }
-      const late = () => new Error(`the bus does not answer within ${String(PUBLISH_MS)} ms`);
-      await within(PUBLISH_MS, bus.publish(events.map((event) => toBusMessage(role, event))), late);
+      await send(events);
       const marked = await markPublished(
         db,
         leases,
@@ -106,7 +130,7 @@ export function startRelay({ db, role, bus, groups, log, leaseMs = LEASE_MS }: R
       await balance();
       if (held.leases.size > leases.size) return true;
     }
-    return events.length === BATCH;
+    return more;
   }
 
   const worker = startWorker(async () => {
@@ -122,7 +146,7 @@ export function startRelay({ db, role, bus, groups, log, leaseMs = LEASE_MS }: R
       return { afterMs: more ? 0 : Math.min(POLL_MS, leaseMs / 3) };
     } catch (error) {
       // A broker that was away may have lost its subscriptions.
-      declared = false;
+      declared = Number.NEGATIVE_INFINITY;
       if (!outage && !closed) log.warn({ role, err: error }, "events are not published; they wait in the outbox");
       outage ??= { since: performance.now(), waitMs: BACKOFF_MS.least / 2 };
       outage.waitMs = Math.min(outage.waitMs * 2, BACKOFF_MS.most);

@@ -1,5 +1,6 @@
 import type { Kysely } from "kysely";
 import type { Logger } from "../logger.ts";
+import { within } from "../within.ts";
 import type { Bus, Group, Subscription } from "./bus.ts";
 import type { Consumer, EventSchema, EventsDeclaration } from "./declaration.ts";
 import { topicOf } from "./declaration.ts";
@@ -9,6 +10,9 @@ import type { Outbox } from "./outbox.ts";
 import { createOutbox } from "./outbox.ts";
 import type { Relay } from "./relay.ts";
 import { startRelay } from "./relay.ts";
+
+/** Milliseconds that counting may take. */
+const NUMBERS_MS = 1_000;
 
 /** Tells every process at once, at most once each: for what is also found out without it. */
 export interface Broadcast {
@@ -31,7 +35,10 @@ export interface RoleEvents {
   wakeInbox(): void;
   /** Begins to publish what the role emits, and to consume. */
   start(consumers: readonly Consumer[]): void;
-  /** How far it is behind, e.g. `{ "user.unpublished": 3, "user.oldest_unpublished_seconds": 2 }`; 0 is the aim. */
+  /**
+   * How far it is behind, e.g. `{ "user.unpublished": 3, "user.oldest_unpublished_seconds": 2 }`; 0 is the aim. Without
+   * what the database does not tell within a second: never rejects.
+   */
   numbers(): Promise<Readonly<Record<string, number>>>;
   /** Waits for what is under way. The outbox can still be written; another process publishes that, or the next one. */
   close(): Promise<void>;
@@ -67,7 +74,7 @@ export function createRoleEvents({ role, declaration, db, groups, bus, log }: Ro
       if (group) inbox = startInbox({ db, group, consumers, bus, log });
     },
     async numbers() {
-      const [lag, backlog] = await Promise.all([relay?.lag(), inbox?.backlog()]);
+      const [lag, backlog] = await Promise.all([inTime(relay?.lag()), inTime(inbox?.backlog())]);
       return {
         ...(lag && {
           [`${role}.unpublished`]: lag.unpublished,
@@ -85,6 +92,12 @@ export function createRoleEvents({ role, declaration, db, groups, bus, log }: Ro
       await relay?.close();
     },
   };
+}
+
+/** Undefined where it is not there in time: that many events may wait that counting them takes long. */
+function inTime<T>(number: Promise<T> | undefined): Promise<T | undefined> {
+  if (!number) return Promise.resolve(undefined);
+  return within(NUMBERS_MS, number, () => new Error("late")).catch(() => undefined);
 }
 
 function nameOf({ schema }: NonNullable<EventsDeclaration["consumes"]>[number]): string {

@@ -27,6 +27,8 @@ test.each([
   { host: "localhost", forwarded: "for=203.0.113.9" },
   { "x-forwarded-host": "shop.example" },
   { "x-real-ip": "203.0.113.9" },
+  { "x-forwarded-proto": "https" },
+  { host: "localhost", via: "1.1 proxy" },
 ])("%j does not", (headers) => {
   expect(attempt(headers)).toThrow(expect.objectContaining({ reason: "ACCESS_DENIED" }));
   expect(attempt(headers, refresh)).not.toThrow();

@@ -4,6 +4,7 @@ import { Eta } from "eta/core";
 import type { OrderParameters, Template, Topic } from "./delivery.ts";
 import type { MailLocale } from "./locale.ts";
 import { formatMoney } from "./locale.ts";
+import { oneLine } from "./written-name.ts";
 
 /** What one mail is made of. */
 export interface MailFacts {
@@ -11,7 +12,7 @@ export interface MailFacts {
   readonly locale: MailLocale;
   readonly template: Template;
   readonly topic: Topic;
-  /** How the user is addressed; it may hold anything. */
+  /** How the user is addressed, as {@link writtenName} has it; may be empty. */
   readonly name: string;
   /** Where the button leads; undefined where there is none. */
   readonly link: string | undefined;
@@ -74,7 +75,7 @@ function viewOf({ shop, locale, template, topic, name, link, order, unsubscribeU
     subject: oneLine(text.subject),
     preview: text.preview,
     heading: text.heading,
-    greeting: texts.greeting(oneLine(name)),
+    greeting: texts.greeting(name),
     paragraphs: text.paragraphs,
     order: order && orderView(order, locale),
     button: link === undefined || text.button === "" ? undefined : { label: text.button, url: link },
@@ -141,9 +142,4 @@ function toText({ shop, heading, greeting, paragraphs, order, button, notes, foo
     ...(unsubscribe ? [`${unsubscribe.label}:\n${unsubscribe.url}`] : []),
   ];
   return `${parts.join("\n\n")}\n`;
-}
-
-/** Without line breaks and other control characters: what somebody calls themselves must not look like our own words. */
-function oneLine(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, " ").trim();
 }

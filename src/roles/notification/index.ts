@@ -6,6 +6,7 @@ import { defineRole } from "../../platform/role.ts";
 import { createComposer } from "./compose-mail.ts";
 import { createConsumers } from "./consume-events.ts";
 import type { LinkPurpose } from "./delivery.ts";
+import { CHANNELS } from "./delivery.ts";
 import { mailboxProvider } from "./email-mailbox.ts";
 import { smtpProvider } from "./email-smtp.ts";
 import type { Language } from "./locale.ts";
@@ -56,6 +57,8 @@ export default defineRole({
     const smtp = config.MAIL_URL && smtpProvider(config.MAIL_URL, config.MAIL_FROM, CONCURRENT_ATTEMPTS);
     const email = smtp ?? (tryout ? mailboxProvider(db, config.MAIL_FROM) : undefined);
     if (!email) log.warn("MAIL_URL is not set: mails wait until it is");
+    if (smtp && new URL(publicUrl()).hostname === "localhost")
+      log.warn("links in mails lead to this machine: set PUBLIC_URL");
 
     const linkPages: Readonly<Record<LinkPurpose, () => string>> = {
       "confirm email": () => config.CONFIRM_EMAIL_URL ?? `${publicUrl()}/-/user/confirm-email`,
@@ -65,7 +68,7 @@ export default defineRole({
       db,
       recipients: recipientPeer(peers),
       providers: email ? [email] : [],
-      waiting: email ? [] : ["email"],
+      channels: CHANNELS.filter((channel) => channel !== "email" || email),
       compose: createComposer(),
       shop: config.SHOP_NAME,
       language: config.MAIL_LOCALE as Language,

@@ -61,6 +61,7 @@ export const mailFrom = validator<Sender>(parseSender);
 /** A page of one's own that a mail's link leads to; the token is put behind a `#`. */
 export const pageUrl = validator<string>((input) => {
   const url = URL.parse(input);
+  if (url && (url.username !== "" || url.password !== "")) throw new Error("must be an address without a user");
   if (!url || !/^https?:$/.test(url.protocol) || url.hash !== "") {
     throw new Error(`must be an http:// or https:// address without a #, not "${input}"`);
   }

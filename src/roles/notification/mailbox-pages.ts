@@ -1,6 +1,6 @@
+import type { Html } from "../../platform/html-page.ts";
+import { PAGE_HEADERS, html, htmlPage, smallPage } from "../../platform/html-page.ts";
 import type { RawResponse } from "../../platform/raw-routes.ts";
-import type { Html } from "./page.ts";
-import { SAFE_HEADERS, html, page } from "./page.ts";
 import type { KeptMail, MailboxLine } from "./store-mailbox.ts";
 
 /** Seconds between looks for new mails. */
@@ -13,7 +13,7 @@ const MAY = "allow-popups allow-popups-to-escape-sandbox";
 export function mailboxPage(mails: readonly MailboxLine[]): RawResponse {
   const list = html`<ul class="card">${mails.map(lineOf)}</ul>`;
   const none = html`<div class="card pad"><p>No mail yet. Create a user or an order, and watch.</p></div>`;
-  return page(200, {
+  return htmlPage(200, {
     title: `Mailbox (${String(mails.length)})`,
     refresh: REFRESH_S,
     body: html`<main>
@@ -36,7 +36,7 @@ function time(at: Date): Html {
 
 /** One mail as its reader would see it. Nothing in it runs, and its links open beside it. */
 export function mailPage(mail: KeptMail): RawResponse {
-  return page(200, {
+  return htmlPage(200, {
     title: mail.subject,
     showsMail: true,
     body: html`<main>
@@ -64,7 +64,7 @@ export function mailAlone({ html: mail }: KeptMail): RawResponse {
   const policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
   return {
     status: 200,
-    headers: { ...SAFE_HEADERS, "content-security-policy": `sandbox ${MAY}; ${policy}` },
+    headers: { ...PAGE_HEADERS, "content-security-policy": `sandbox ${MAY}; ${policy}` },
     body: withLinksBeside(mail),
   };
 }
@@ -87,7 +87,7 @@ export function rawMail(mail: KeptMail): RawResponse {
   return {
     status: 200,
     headers: {
-      ...SAFE_HEADERS,
+      ...PAGE_HEADERS,
       "content-type": "text/plain; charset=utf-8",
       "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     },
@@ -97,8 +97,5 @@ export function rawMail(mail: KeptMail): RawResponse {
 
 /** Also where there is a mailbox, but not for whoever asks. */
 export function missingPage(): RawResponse {
-  return page(404, {
-    title: "Nothing here",
-    body: html`<main class="small"><div class="card pad"><h1>Nothing here</h1><p>There is no page at this address.</p></div></main>`,
-  });
+  return smallPage(404, "Nothing here", html`<p>There is no page at this address.</p>`);
 }

@@ -35,7 +35,11 @@ const states: Readonly<Record<DeliveryState, StateMessage>> = {
   suppressed: StateMessage.SUPPRESSED,
 };
 
-export function deliveryToProto(row: DeliveryRow): MessageInitShape<typeof DeliverySchema> {
+/** What we call a reason ourselves. Anything else is in the words of a server, which name hosts and whatever it likes. */
+const OWN_REASON = /^[A-Z_]*$/;
+
+/** @param showsWords whether also the words of a server are shown: to those who run the shop */
+export function deliveryToProto(row: DeliveryRow, showsWords: boolean): MessageInitShape<typeof DeliverySchema> {
   return {
     id: row.id,
     userId: row.user_id,
@@ -45,7 +49,7 @@ export function deliveryToProto(row: DeliveryRow): MessageInitShape<typeof Deliv
     state: states[row.state],
     recipient: row.recipient,
     attempts: row.attempts,
-    error: row.error,
+    error: showsWords || OWN_REASON.test(row.error) ? row.error : "",
     createdAt: timestampFromDate(row.created_at),
     ...(row.state === "sent" && row.settled_at && { sentAt: timestampFromDate(row.settled_at) }),
     ...(row.next_attempt_at && { nextAttemptAt: timestampFromDate(row.next_attempt_at) }),

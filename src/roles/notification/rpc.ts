@@ -41,7 +41,7 @@ export function createNotificationRpc({
       });
       const found = await listDeliveries(db, filter, page.after?.[0], page.limit, call.signal);
       const { rows, nextPageToken } = page.cut(found, (last) => [last.id]);
-      return { deliveries: rows.map(deliveryToProto), nextPageToken };
+      return { deliveries: rows.map((row) => deliveryToProto(row, readsAll(call))), nextPageToken };
     },
 
     async retryDelivery(request) {
@@ -51,7 +51,7 @@ export function createNotificationRpc({
       });
       const delivery = await findDelivery(db, id);
       if (!delivery) throw notFound("delivery", id);
-      return { delivery: deliveryToProto(delivery) };
+      return { delivery: deliveryToProto(delivery, true) };
     },
 
     async getPreferences({ userId }, call) {
@@ -68,14 +68,19 @@ export function createNotificationRpc({
   };
 }
 
+function readsAll({ subject }: Call): boolean {
+  return (subject.kind === "user" || subject.kind === "machine") && subject.permissions.includes(READ);
+}
+
 /** Whose deliveries are listed; undefined for everybody's. @throws AppError ACCESS_DENIED */
-function listedOwner(named: string, { subject }: Call): string | undefined {
+function listedOwner(named: string, call: Call): string | undefined {
+  const { subject } = call;
   const userId = named.toLowerCase();
   if (userId !== "") {
     checkActsFor(subject, userId, READ);
     return userId;
   }
-  if (subject.kind === "user" && !subject.permissions.includes(READ)) return subject.id;
+  if (subject.kind === "user" && !readsAll(call)) return subject.id;
   checkActsFor(subject, "", READ);
   return undefined;
 }

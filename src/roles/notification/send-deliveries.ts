@@ -15,6 +15,7 @@ import type { AttemptEnd, LeasedDelivery } from "./store.ts";
 import { endAttempt, leaseDeliveries } from "./store.ts";
 import { findPreference } from "./store-preferences.ts";
 import type { Unsubscription } from "./unsubscribe-token.ts";
+import { writtenName } from "./written-name.ts";
 
 /** Attempts of one process at the same time. */
 export const CONCURRENT_ATTEMPTS = 5;
@@ -31,8 +32,8 @@ export interface SenderContext {
   readonly db: Kysely<NotificationTables>;
   readonly recipients: RecipientPeer;
   readonly providers: readonly ChannelProvider[];
-  /** Channels whose deliveries wait until there is a provider. */
-  readonly waiting: readonly Channel[];
+  /** Those whose deliveries do not wait until there is a provider. */
+  readonly channels: readonly Channel[];
   readonly compose: (facts: MailFacts) => ComposedMail;
   readonly shop: string;
   readonly language: Language;
@@ -51,7 +52,7 @@ export interface DeliverySender {
 
 /** Sends what is due, in this process, until it is closed. */
 export function startSender(context: SenderContext): DeliverySender {
-  const { db, waiting, log } = context;
+  const { db, channels, log } = context;
   const closing = new AbortController();
   const underWay = new Set<Promise<void>>();
   let isDown = false;
@@ -61,7 +62,7 @@ export function startSender(context: SenderContext): DeliverySender {
     const most = CONCURRENT_ATTEMPTS - underWay.size;
     if (most === 0 || isClosing) return { afterMs: POLL_MS };
     try {
-      const leased = await leaseDeliveries(db, { most, leaseMs: LEASE_MS, except: waiting });
+      const leased = await leaseDeliveries(db, { most, leaseMs: LEASE_MS, channels });
       isDown = false;
       for (const delivery of leased) begin(delivery);
     } catch (error) {
@@ -150,22 +151,19 @@ async function carryOut(
     return { state: "suppressed", error: "ALREADY_CONFIRMED" };
   }
   const unsubscribe = canBeTurnedOff(topic) ? unsubscribeUrl({ userId, topic, channel }) : undefined;
+  const name = writtenName(recipient.displayName);
   const mail = compose({
     shop,
     locale: mailLocaleOf(recipient.locale, language),
     template,
     topic,
-    name: recipient.displayName,
+    name,
     link: linkFor(link, recipient, linkTo),
     order: parameters.order,
     unsubscribeUrl: unsubscribe,
   });
   note.recipient = recipient.email;
-  const to = {
-    address: recipient.email,
-    name: recipient.displayName.replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, " ").trim(),
-  };
-  await provider.send({ id, to, ...mail, unsubscribeUrl: unsubscribe }, signal);
+  await provider.send({ id, to: { address: recipient.email, name }, ...mail, unsubscribeUrl: unsubscribe }, signal);
   return { state: "sent", error: "" };
 }
 

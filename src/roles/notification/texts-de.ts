@@ -26,7 +26,10 @@ export const german: Texts = {
           : ["Bitte bestätigen Sie, dass diese Adresse Ihnen gehört, damit wir Sie erreichen können."]),
       ],
       button: "E-Mail bestätigen",
-      notes: link === undefined ? [] : [CONFIRM_NOTE],
+      notes:
+        link === undefined
+          ? []
+          : [CONFIRM_NOTE, "Haben Sie sich nicht angemeldet, bestätigen Sie nichts: Das war dann jemand anderes."],
     }),
     "confirm-email": ({ shop }) => ({
       subject: `Bestätigen Sie Ihre E-Mail-Adresse für ${shop}`,

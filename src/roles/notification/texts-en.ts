@@ -21,7 +21,7 @@ export const english: Texts = {
         ...(link === undefined ? [] : ["Please confirm that this address is yours, so that we can reach you."]),
       ],
       button: "Confirm email",
-      notes: link === undefined ? [] : [CONFIRM_NOTE],
+      notes: link === undefined ? [] : [CONFIRM_NOTE, "If you did not sign up, do not confirm: somebody else did."],
     }),
     "confirm-email": ({ shop }) => ({
       subject: `Confirm your email for ${shop}`,

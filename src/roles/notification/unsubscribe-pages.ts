@@ -1,7 +1,6 @@
+import { html, smallPage } from "../../platform/html-page.ts";
 import type { RawResponse } from "../../platform/raw-routes.ts";
 import type { Topic } from "./delivery.ts";
-import type { Html } from "./page.ts";
-import { html, page } from "./page.ts";
 import type { Unsubscription } from "./unsubscribe-token.ts";
 
 const ABOUT: Readonly<Record<Topic, string>> = {
@@ -12,7 +11,7 @@ const ABOUT: Readonly<Record<Topic, string>> = {
 
 /** Asks whether it is meant. */
 export function unsubscribePage(shop: string, { topic }: Unsubscription): RawResponse {
-  return small(
+  return smallPage(
     200,
     "Stop these mails?",
     html`<p>${shop} will send you no more mails ${ABOUT[topic]}.</p>
@@ -21,7 +20,7 @@ export function unsubscribePage(shop: string, { topic }: Unsubscription): RawRes
 }
 
 export function unsubscribedPage(shop: string, { topic }: Unsubscription): RawResponse {
-  return small(
+  return smallPage(
     200,
     "You are unsubscribed",
     html`<p>${shop} sends you no more mails ${ABOUT[topic]}. You can turn them on again in your account.</p>`,
@@ -29,16 +28,9 @@ export function unsubscribedPage(shop: string, { topic }: Unsubscription): RawRe
 }
 
 export function badLinkPage(shop: string): RawResponse {
-  return small(
+  return smallPage(
     400,
     "This link does not work",
     html`<p>It is not complete, or not of ${shop}. Open it from the mail once more; nothing has changed.</p>`,
   );
-}
-
-function small(status: number, title: string, text: Html): RawResponse {
-  return page(status, {
-    title,
-    body: html`<main class="small"><div class="card pad"><h1>${title}</h1>${text}</div></main>`,
-  });
 }

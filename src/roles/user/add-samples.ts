@@ -44,8 +44,8 @@ export async function addSamples(
 }
 
 /**
- * Takes the login, and the roles, from the sample accounts that still have the password which everybody knows: they were made when only
- * this machine reached the shop. One whose password was changed stays as it is.
+ * Takes the login, and the roles, from the sample accounts that still have the password which everybody knows: they were
+ * made when only this machine reached the shop. One whose password was changed stays as it is.
  */
 export async function lockSamplesOut(
   db: Kysely<UserTables>,

@@ -1,6 +1,7 @@
 import type { Transaction } from "kysely";
 import { UserEventSchema } from "#gen/commerce/user/v1/events_pb.ts";
 import { afterCommit } from "../../platform/database.ts";
+import { BROADCAST_BYTES } from "../../platform/events/bus-limits.ts";
 import type { EventInit, EventsDeclaration } from "../../platform/events/declaration.ts";
 import type { Outbox } from "../../platform/events/outbox.ts";
 import type { Broadcast } from "../../platform/events/role-events.ts";
@@ -11,10 +12,11 @@ import type { UserRow } from "./store.ts";
 
 export const userEvents = { emits: { schema: UserEventSchema, version: 1 } } satisfies EventsDeclaration;
 
-/** The channel on which ended sessions are told to whoever takes their tokens: 36 characters each. */
+/** The channel on which ended sessions are told to whoever takes their tokens. */
 const SESSIONS_CHANNEL = "sessions-ended";
-/** Sessions that one hint names at most. */
-const MOST_NAMED = 150;
+const ID_LENGTH = 36;
+/** Sessions that one hint names at most, with commas between them. */
+const MOST_NAMED = Math.floor((BROADCAST_BYTES + 1) / (ID_LENGTH + 1));
 
 type Trx = Transaction<UserTables>;
 type UserChange = "created" | "updated" | "deactivated" | "reactivated" | "rolesChanged" | "emailConfirmed";

@@ -15,7 +15,7 @@ const MAC_BYTES = 32;
 
 /**
  * What a token is bound to beside its user. One for a new password dies with the next password, so it serves once; all
- * die when the email changes.
+ * are good only while the email is the one that they went to.
  */
 export interface MailTokenState {
   readonly userId: string;

@@ -42,10 +42,13 @@ export function keepPasswordResets({ db, clock, announce, log }: PasswordResetCo
       if (!(await isResetRequested(db))) return;
       await transaction(db, async (trx) => {
         const now = clock.now();
+        const userIds: string[] = [];
         for (const email of await takeResetRequests(trx)) {
           const userId = await findAccountId(trx, email);
-          if (userId !== undefined) await announce.wished(trx, "passwordResetRequested", userId, now);
+          if (userId !== undefined) userIds.push(userId);
         }
+        // In one order everywhere: an event locks the numbers of its user.
+        for (const userId of userIds.toSorted()) await announce.wished(trx, "passwordResetRequested", userId, now);
       });
       isTold = false;
       isWanted = true;

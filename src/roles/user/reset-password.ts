@@ -58,10 +58,11 @@ export async function resetPassword(
     const known = await findPassword(trx, user.id);
     if (!known) await insertPassword(trx, user.id, hash, now);
     else if (!(await updatePassword(trx, known, hash, now))) throw userErrors.LINK_INVALID();
-    announce.sessionsEnded(trx, await endSessions(trx, { userId: user.id }, now));
     await refillBucket(trx, accountKey(user.email));
     await announce.wished(trx, "passwordChanged", user.id, now);
     await confirm(context, trx, user, now);
+    // Its lock is the last one of a transaction: all who end sessions wait for it.
+    announce.sessionsEnded(trx, await endSessions(trx, { userId: user.id }, now));
   });
 }
 

@@ -26,6 +26,8 @@ import type { UserTables } from "./schema.ts";
 import { deleteAddress, listAddresses } from "./store-addresses.ts";
 import type { UserChange } from "./store.ts";
 import { getUser } from "./store.ts";
+import { EMAIL_LIMIT, emailKey } from "./throttle.ts";
+import { countTry } from "./throttle-tries.ts";
 
 export interface ProfileRpcOptions {
   readonly db: Kysely<UserTables>;
@@ -56,6 +58,7 @@ export function createProfileRpc({
 
     async updateProfile(request, call) {
       const { id } = callingUser(call.subject);
+      if (request.email !== undefined) await countTry(db, emailKey(id), EMAIL_LIMIT, clock.now());
       const claim = claimOf(call, UpdateProfileRequestSchema, request);
       const outcome = await once(claim, UpdateProfileResponseSchema, async (trx) => {
         const user = await changeUser(trx, id, request.expectedVersion, parseChange(request), clock.now(), announce);

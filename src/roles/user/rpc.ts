@@ -27,6 +27,8 @@ import { createProfileRpc, parseChange } from "./rpc-profile.ts";
 import { insertPassword } from "./store-credentials.ts";
 import type { UserRow } from "./store.ts";
 import { findUsers, getUser, insertUser, listUsers } from "./store.ts";
+import { EMAIL_LIMIT, emailKey } from "./throttle.ts";
+import { countTry } from "./throttle-tries.ts";
 import { displayNameOf } from "./user.ts";
 
 export interface UserRpcOptions extends ProfileRpcOptions {
@@ -101,6 +103,8 @@ export function createUserRpc(options: UserRpcOptions): Handlers<typeof UserServ
     async updateUser(request, call) {
       const id = request.id.toLowerCase();
       checkActsFor(call.subject, id, "user.write");
+      const isOwn = call.subject.kind === "user" && call.subject.id === id;
+      if (isOwn && request.email !== undefined) await countTry(db, emailKey(id), EMAIL_LIMIT, clock.now());
       const claim = claimOf(call, UpdateUserRequestSchema, request, { scope: id });
       const outcome = await once(claim, UpdateUserResponseSchema, async (trx) => {
         const user = await changeUser(trx, id, request.expectedVersion, parseChange(request), clock.now(), announce);

@@ -44,6 +44,14 @@ export const RESET_ADDRESS_LIMIT: Limit = {
   description: "20 requests, then one each 10 seconds.",
 };
 
+/** Another email has a mail sent to it, whoever it belongs to, and tells whether it is taken. */
+export const EMAIL_LIMIT: Limit = {
+  burst: 5,
+  intervalMs: 300_000,
+  subject: "changes of this account's email",
+  description: "5 changes, then one each 5 minutes.",
+};
+
 /** Milliseconds until an empty bucket that is full at `fullAt` has an attempt again. */
 export function waitOf(limit: Limit, fullAt: Date, now: Date): number {
   return Math.max(1, fullAt.getTime() - now.getTime() - (limit.burst - 1) * limit.intervalMs);
@@ -72,6 +80,11 @@ export function resetKey(email: string): Buffer {
 /** The bucket of a client that asks for such mails. */
 export function resetAddressKey(address: string): Buffer {
   return keyOf("reset address", clientNetworkOf(address));
+}
+
+/** The bucket of the emails that a user takes. */
+export function emailKey(userId: string): Buffer {
+  return keyOf("email", userId);
 }
 
 function keyOf(kind: string, what: string): Buffer {

@@ -83,9 +83,10 @@ export type Delivery = Message<"commerce.notification.v1.Delivery"> & {
   attempts: number;
 
   /**
-   * Why the last attempt failed, or why it is suppressed; empty else. In the words of the provider, or one of: PREFERENCE
-   * (the user does not want it), USER_INACTIVE, USER_UNKNOWN, ALREADY_CONFIRMED (there is nothing left to confirm),
-   * EXPIRED (too old: an hour for a new password, a week for the others), NO_PROVIDER (nobody serves the channel).
+   * Why the last attempt failed, or why it is suppressed; empty else. One of PREFERENCE (the user does not want it),
+   * USER_INACTIVE, USER_UNKNOWN, ALREADY_CONFIRMED (there is nothing left to confirm), EXPIRED (too old: an hour for a
+   * new password, a week for the others), NO_PROVIDER (nobody serves the channel); or in the words of who refused it,
+   * which only those see who have `notification.read`.
    *
    * @generated from field: string error = 9;
    */

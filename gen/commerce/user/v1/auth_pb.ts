@@ -919,8 +919,8 @@ export const AuthService: GenService<{
     output: typeof RequestPasswordResetResponseSchema;
   },
   /**
-   * Sets a new password by the token of such a mail, and ends all sessions. A token serves once, for half an hour, and
-   * only until the password changes in another way: LINK_INVALID.
+   * Sets a new password by the token of such a mail, ends all sessions, and confirms the email. A token serves once, for
+   * half an hour, and only while the password and the email are those that it was made for: LINK_INVALID.
    *
    * @generated from rpc commerce.user.v1.AuthService.ResetPassword
    */

@@ -1005,7 +1005,8 @@ export const UserService: GenService<{
     output: typeof ListUsersResponseSchema;
   },
   /**
-   * Changes the fields that are present: of oneself, or of anybody with `user.write`.
+   * Changes the fields that are present: of oneself, or of anybody with `user.write`. How often one changes one's own
+   * email is limited, RATE_LIMITED.
    *
    * @generated from rpc commerce.user.v1.UserService.UpdateUser
    */
@@ -1046,7 +1047,7 @@ export const UserService: GenService<{
     output: typeof GetProfileResponseSchema;
   },
   /**
-   * Changes the caller's own account: the fields that are present.
+   * Changes the caller's own account: the fields that are present. How often the email changes is limited, RATE_LIMITED.
    *
    * @generated from rpc commerce.user.v1.UserService.UpdateProfile
    */

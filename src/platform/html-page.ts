@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { RawResponse } from "./raw-routes.ts";
 
 /** A piece of HTML, safe to be put into another. */
 export interface Html {
@@ -23,8 +24,8 @@ export function html(parts: TemplateStringsArray, ...values: readonly (string | 
 }
 
 const STYLE = `
-  :root { color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9d9e0; --back: #f6f6f8; --card: #fff; --go: #1d4ed8; --go-ink: #fff; }
-  @media (prefers-color-scheme: dark) { :root { --ink: #edeef0; --soft: #b0b4ba; --line: #43484e; --back: #111113; --card: #1d1e21; --go: #9eb8ff; --go-ink: #10131c; } }
+  :root { color-scheme: light dark; --ink: #1c2024; --soft: #60646c; --line: #d9d9e0; --back: #f6f6f8; --card: #fff; --go: #1d4ed8; --go-ink: #fff; --bad: #b42318; --good: #067647; }
+  @media (prefers-color-scheme: dark) { :root { --ink: #edeef0; --soft: #b0b4ba; --line: #43484e; --back: #111113; --card: #1d1e21; --go: #9eb8ff; --go-ink: #10131c; --bad: #ff9592; --good: #4cc38a; } }
   * { box-sizing: border-box; }
   body { margin: 0; background: var(--back); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
   main { width: 100%; max-width: 46rem; margin: 0 auto; padding: 1.25rem 1rem 3rem; }
@@ -48,38 +49,51 @@ const STYLE = `
   details { margin-top: 1rem; }
   summary { cursor: pointer; padding: .4rem 0; font-weight: 600; }
   pre { margin: .5rem 0 0; padding: 1rem; white-space: pre-wrap; font: .85rem/1.5 ui-monospace, monospace; }
+  label { display: block; margin: 0 0 .35rem; font-weight: 600; }
+  input { width: 100%; margin: 0 0 1rem; padding: .65rem .75rem; font: inherit; color: inherit; background: transparent; border: 1px solid var(--line); border-radius: 8px; }
   button { width: 100%; padding: .7rem 1rem; font: inherit; font-weight: 600; color: var(--go-ink); background: var(--go); border: 0; border-radius: 8px; cursor: pointer; }
+  button[disabled] { opacity: .6; cursor: default; }
+  [role=status] { min-height: 1.5em; margin: 1rem 0 0; }
+  .bad { color: var(--bad); }
+  .good { color: var(--good); }
   :focus-visible { outline: 3px solid color-mix(in srgb, var(--go) 55%, transparent); outline-offset: 2px; }
   li a:focus-visible { outline-offset: -3px; }
 `;
 
-export interface PageOptions {
+export interface HtmlPage {
   readonly title: string;
-  readonly language?: string;
   readonly body: Html;
   /** Seconds after which the browser reads it anew. */
   readonly refresh?: number;
-  /** Whether it shows a mail, whose styles stand in its HTML. */
+  /** Whether it shows a mail in a frame, whose styles stand in its HTML. */
   readonly showsMail?: boolean;
+  /** All that runs in it, of our own words alone; it may call this host. */
+  readonly script?: string;
 }
 
-/** A page that runs nothing, is kept nowhere, and tells nobody where one came from. */
-export function page(
-  status: number,
-  { title, language = "en", body, refresh, showsMail = false }: PageOptions,
-): { status: number; headers: Record<string, string>; body: string } {
-  const styles = showsMail ? "'unsafe-inline'" : `'sha256-${createHash("sha256").update(STYLE).digest("base64")}'`;
+/** Of every page: it is kept nowhere, and tells nobody where one came from. */
+export const PAGE_HEADERS: Readonly<Record<string, string>> = {
+  "content-type": "text/html; charset=utf-8",
+  "cache-control": "no-store",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+};
+
+/** A page in English that runs nothing but its script, and takes nothing from elsewhere. */
+export function htmlPage(status: number, { title, body, refresh, showsMail = false, script }: HtmlPage): RawResponse {
   const policy = [
     "default-src 'none'",
-    `style-src ${styles}`,
+    `style-src ${showsMail ? "'unsafe-inline'" : hashOf(STYLE)}`,
+    ...(script === undefined ? [] : [`script-src ${hashOf(script)}`, "connect-src 'self'"]),
     ...(showsMail ? ["frame-src 'self'"] : []),
     "base-uri 'none'",
-    "form-action 'self'",
+    `form-action ${script === undefined ? "'self'" : "'none'"}`,
     "frame-ancestors 'none'",
   ].join("; ");
   const again = refresh === undefined ? html`` : html`<meta http-equiv="refresh" content="${String(refresh)}">`;
+  const running = script === undefined ? html`` : html`<script>${{ html: script }}</script>`;
   const whole = html`<!doctype html>
-<html lang="${language}">
+<html lang="en">
 <head>
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -90,15 +104,22 @@ export function page(
 </head>
 <body>
 ${body}
+${running}
 </body>
 </html>
 `;
-  return { status, headers: { ...SAFE_HEADERS, "content-security-policy": policy }, body: whole.html };
+  return { status, headers: { ...PAGE_HEADERS, "content-security-policy": policy }, body: whole.html };
 }
 
-export const SAFE_HEADERS: Readonly<Record<string, string>> = {
-  "content-type": "text/html; charset=utf-8",
-  "cache-control": "no-store",
-  "referrer-policy": "no-referrer",
-  "x-content-type-options": "nosniff",
-};
+/** What a page says in the middle of the window, of one thing. */
+export function smallPage(status: number, title: string, text: Html, script?: string): RawResponse {
+  return htmlPage(status, {
+    title,
+    body: html`<main class="small"><div class="card pad"><h1>${title}</h1>${text}</div></main>`,
+    ...(script !== undefined && { script }),
+  });
+}
+
+function hashOf(text: string): string {
+  return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+}
