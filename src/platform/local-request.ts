@@ -1,16 +1,11 @@
-import type { RawRequest } from "./raw-routes.ts";
-
 /** Headers by which proxies tell for whom they ask. */
 const FORWARDED = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /** A host as it stands in an address, of this machine. */
 const LOCAL_HOST = /^(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?$/i;
 
-/** What HTTP/2 has in place of `host`. */
-const AUTHORITY = ":authority";
-
-/** The headers that {@link isLocalRoute} looks at. */
-export const LOCAL_REQUEST_HEADERS: readonly string[] = ["host", AUTHORITY, ...FORWARDED];
+/** The headers that {@link isLocalRequest} looks at. */
+export const LOCAL_REQUEST_HEADERS: readonly string[] = ["host", ...FORWARDED];
 
 /**
  * Whether a request that came over this machine's own address was also meant for it: a proxy here, or a page of another
@@ -19,9 +14,4 @@ export const LOCAL_REQUEST_HEADERS: readonly string[] = ["host", AUTHORITY, ...F
 export function isLocalRequest(header: (name: string) => string | undefined): boolean {
   const host = header("host");
   return FORWARDED.every((name) => header(name) === undefined) && (host === undefined || LOCAL_HOST.test(host));
-}
-
-/** {@link isLocalRequest} for a raw route that lists {@link LOCAL_REQUEST_HEADERS}; of HTTP/2 too the host is known. */
-export function isLocalRoute({ headers }: Pick<RawRequest, "headers">): boolean {
-  return isLocalRequest((name) => headers[name] ?? (name === "host" ? headers[AUTHORITY] : undefined));
 }

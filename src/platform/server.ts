@@ -85,7 +85,12 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const limits = { ...defaultLimits, ...options.limits };
   const health = createHealthState(options.readiness, log);
   const stopping = new AbortController();
-  const onePort = createOnePort((request, response) => app.routing(request, response), limits);
+  const onePort = createOnePort((request, response) => {
+    // HTTP/2 says it elsewhere: whoever looks at the host sees it over both.
+    const authority = request.headers[":authority"];
+    if (typeof authority === "string") request.headers.host ??= authority;
+    app.routing(request, response);
+  }, limits);
   const app = fastify({
     serverFactory: () => onePort.server,
     logger: false,

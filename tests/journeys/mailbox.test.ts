@@ -134,11 +134,14 @@ describe("the mailbox of a shop that is tried out", () => {
     return promise;
   }
 
-  /** The status of a GET by HTTP/2, whose host stands elsewhere. */
-  async function statusByHttp2(path: string, authority: string): Promise<number | undefined> {
+  /** The status by HTTP/2, whose host stands elsewhere; of a POST where there is a body. */
+  async function statusByHttp2(path: string, authority: string, body?: string): Promise<number | undefined> {
     const session = connectHttp2(`http://127.0.0.1:${String(shop.ports["gateway"])}`);
     try {
-      const response = once(session.request({ ":path": path, ":authority": authority }), "response");
+      const post = { ":method": "POST", "content-type": "application/json" };
+      const stream = session.request({ ":path": path, ":authority": authority, ...(body !== undefined && post) });
+      const response = once(stream, "response");
+      stream.end(body);
       const [headers] = (await response) as [IncomingHttpStatusHeader];
       return headers[":status"];
     } finally {
@@ -150,6 +153,13 @@ describe("the mailbox of a shop that is tried out", () => {
     const page = "/-/notification/mailbox";
     expect(await statusByHttp2(page, "localhost:8080")).toBe(200);
     expect(await statusByHttp2(page, "shop.example.com")).toBe(404);
+  });
+
+  test("lets nobody log in who comes by HTTP/2 for another host", async () => {
+    const login = "/commerce.user.v1.AuthService/Login";
+    const body = JSON.stringify({ email: "shopper@example.com", password: "connect-commerce" });
+    expect(await statusByHttp2(login, "localhost:8080", body)).toBe(200);
+    expect(await statusByHttp2(login, "shop.example.com", body)).toBe(403);
   });
 
   test("shows what would be sent, to this machine alone", async () => {

@@ -15,6 +15,7 @@ import { until } from "../support/conditions.ts";
 import { eventsOf } from "../support/outbox.ts";
 import type { TestRole } from "../support/role.ts";
 import { present, refusal, settled, silent, startTestRole } from "../support/role.ts";
+import type { UserSubject } from "./auth-support.ts";
 import { DAY_MS, MINUTE_MS, PASSWORD, accountsOf, admin, overtaken, subjectOf } from "./auth-support.ts";
 
 let role: TestRole;
@@ -295,4 +296,57 @@ test("every change of a user has its event, and what changes nothing has none", 
     "user.deactivated",
     "user.reactivated",
   ]);
+});
+
+describe("one's own email", () => {
+  const ways = ["UpdateProfile", "UpdateUser"] as const;
+
+  async function change(
+    way: (typeof ways)[number],
+    subject: UserSubject,
+    email: string,
+    currentPassword = "",
+  ): Promise<{ readonly user?: User | undefined }> {
+    const own = accounts.users(subject);
+    const key = { idempotencyKey: newId() };
+    return way === "UpdateProfile"
+      ? own.updateProfile({ email, currentPassword, ...key })
+      : own.updateUser({ id: subject.id, email, currentPassword, ...key });
+  }
+
+  test.each(ways)("is changed by %s with the password, and not by who has but the session", async (way) => {
+    const user = await accounts.createUser();
+    const thief = subjectOf(await accounts.logIn(user));
+    for (const password of ["", "another password"]) {
+      expect((await refusal(change(way, thief, `${newId()}@example.com`, password))).reason).toBe(
+        "CREDENTIALS_INVALID",
+      );
+    }
+    expect((await accounts.users(admin).getUser({ id: user.id })).user?.email).toBe(user.email);
+    // What changes nothing needs none.
+    expect((await change(way, thief, user.email.toUpperCase())).user?.email).toBe(user.email.toUpperCase());
+    const email = `${newId()}@example.com`;
+    expect((await change(way, thief, email, PASSWORD)).user?.email).toBe(email);
+  });
+
+  test("is guessed at as often as it may be changed", async () => {
+    const user = await accounts.createUser();
+    const thief = subjectOf(await accounts.logIn(user));
+    const tries = await settled(
+      Array.from({ length: 8 }, (_, n) =>
+        change("UpdateProfile", thief, `${newId()}@example.com`, `guess ${String(n)}`),
+      ),
+    );
+    expect(tries.reasons.toSorted()).toEqual([
+      ...Array.from({ length: 5 }, () => "CREDENTIALS_INVALID"),
+      ...Array.from({ length: 3 }, () => "RATE_LIMITED"),
+    ]);
+  });
+
+  test("needs no password where there is none", async () => {
+    const user = present((await accounts.users().createUser({ email: `${newId()}@example.com` })).user);
+    const email = `${newId()}@example.com`;
+    const changed = await change("UpdateProfile", { kind: "user", id: user.id, permissions: [] }, email);
+    expect(changed.user?.email).toBe(email);
+  });
 });

@@ -70,30 +70,20 @@ test("whatever is wrong with a login gets the same answer", async () => {
   expect(faulty.details.fields?.map(({ field }) => field)).toEqual(["email", "password"]);
 });
 
-test("a login takes the same time for an account that exists and for one that does not", async () => {
+test("a login asks the database the same for an account that exists and for one that does not", async () => {
   await using alone = await startTestRole("user", userRole);
   const { createUser, logIn } = accountsOf(alone);
   const user = await createUser();
-  const times = { known: [] as number[], unknown: [] as number[] };
-  const statements = { known: 0, unknown: 0 };
-  const measure = async (kind: keyof typeof times, email: string) => {
-    const [before, startedAt] = [alone.statements.length, performance.now()];
-    await refusal(logIn({ email }, "another password"));
-    times[kind].push(performance.now() - startedAt);
-    statements[kind] = alone.statements.length - before;
-  };
-  for (let index = 0; index < 40; index += 1) {
-    // Refills the buckets.
-    alone.clock.advance(MINUTE_MS);
-    const unknown = `nobody${String(index)}@example.com`;
-    const order = [["known", user.email] as const, ["unknown", unknown] as const];
-    for (const [kind, email] of index % 2 === 0 ? order : order.toReversed()) await measure(kind, email);
+  const asked = { known: [] as number[], unknown: [] as number[] };
+  for (let index = 0; index < 5; index += 1) {
+    for (const [kind, email] of [["known", user.email] as const, ["unknown", "nobody@example.com"] as const]) {
+      const before = alone.statements.length;
+      await refusal(logIn({ email }, "another password"));
+      asked[kind].push(alone.statements.length - before);
+    }
   }
-  const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
-  expect(statements.known).toBe(statements.unknown);
-  const ratio = median(times.known) / median(times.unknown);
-  expect(ratio).toBeGreaterThan(0.8);
-  expect(ratio).toBeLessThan(1.25);
+  // The least: what the role does by itself may come between. That they take the same time is measured by test:scale.
+  expect(Math.min(...asked.known)).toBe(Math.min(...asked.unknown));
 });
 
 test("passwords are stored with the parameters of today; a login renews those of before", async () => {

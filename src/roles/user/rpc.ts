@@ -19,6 +19,7 @@ import type { Claim } from "../../platform/idempotency.ts";
 import { answer, claimOf } from "../../platform/idempotency.ts";
 import type { PageTokens } from "../../platform/page.ts";
 import { checkActsFor } from "../../platform/rules/access.ts";
+import { checkOwnEmail } from "./check-own-email.ts";
 import { changeUser, changeUserState } from "./change-user.ts";
 import type { Passwords } from "./password-hashing.ts";
 import { userToProto as toProto } from "./rpc-messages.ts";
@@ -27,8 +28,6 @@ import { createProfileRpc, parseChange } from "./rpc-profile.ts";
 import { insertPassword } from "./store-credentials.ts";
 import type { UserRow } from "./store.ts";
 import { findUsers, getUser, insertUser, listUsers } from "./store.ts";
-import { EMAIL_LIMIT, emailKey } from "./throttle.ts";
-import { countTry } from "./throttle-tries.ts";
 import { displayNameOf } from "./user.ts";
 
 export interface UserRpcOptions extends ProfileRpcOptions {
@@ -104,8 +103,8 @@ export function createUserRpc(options: UserRpcOptions): Handlers<typeof UserServ
       const id = request.id.toLowerCase();
       checkActsFor(call.subject, id, "user.write");
       const isOwn = call.subject.kind === "user" && call.subject.id === id;
-      if (isOwn && request.email !== undefined) await countTry(db, emailKey(id), EMAIL_LIMIT, clock.now());
-      const claim = claimOf(call, UpdateUserRequestSchema, request, { scope: id });
+      if (isOwn) await checkOwnEmail(options, id, request.email, request.currentPassword, call.signal);
+      const claim = claimOf(call, UpdateUserRequestSchema, request, { scope: id, omit: ["currentPassword"] });
       const outcome = await once(claim, UpdateUserResponseSchema, async (trx) => {
         const user = await changeUser(trx, id, request.expectedVersion, parseChange(request), clock.now(), announce);
         return create(UpdateUserResponseSchema, { user: toProto(user) });
