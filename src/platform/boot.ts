@@ -187,8 +187,8 @@ export async function boot(options: BootOptions): Promise<System> {
       if (!definition) throw new Error(`the code of ${name} was not loaded`);
       const database = openDatabaseOf(name, databases[name]);
       const declaration = registry[name]?.events;
-      const db = database?.db;
-      const events = declaration && db && createRoleEvents({ role: name, declaration, db, groups, bus, log });
+      const events =
+        declaration && database && createRoleEvents({ role: name, declaration, database, groups, bus, log });
       const pages = createPageTokens(name, secret);
       const peers = createPeers({
         caller: name,

@@ -294,6 +294,7 @@ test("a broker that takes longer for a batch than a lease lasts does not keep tw
   const ids = Array.from({ length: 16 }, (_, partition) => newIdIn(partition));
   for (const id of ids) await emit(database.db, openOutbox(relay), id);
   await until(async () => (await unpublished()) === 0, 6_000);
+  for (const id of ids) expect(sequencesOf(id)).toContain(1);
 });
 
 test("a relay whose own way to the broker is cut leaves its partitions to the others", async () => {
@@ -305,6 +306,7 @@ test("a relay whose own way to the broker is cut leaves its partitions to the ot
   for (const id of ids) await emit(database.db, openOutbox(relay), id);
   start({ leaseMs: 3_000 });
   await until(async () => (await unpublished()) === 0, 5_000);
+  for (const id of ids) expect(sequencesOf(id)).toContain(1);
 });
 
 test("a clock of the database that was set back does not keep the partitions of a relay that died", async () => {
@@ -316,6 +318,7 @@ test("a clock of the database that was set back does not keep the partitions of 
   `.execute(database.db);
   start();
   await until(own16, 3_000);
+  expect(await shares()).toEqual([16]);
 });
 
 test("what is read at once is bounded in bytes, not in events alone", async () => {
@@ -421,6 +424,7 @@ describe("a new consumer", () => {
     await until(own16);
     (bus.groups as Map<string, Group>).delete("mailing");
     await until(() => bus.groups.has("mailing"), 3_000);
+    expect(bus.groups.get("mailing")).toEqual(mailing);
   });
 
   test("gets what went out shortly before: the clock may be set back", async () => {

@@ -219,7 +219,10 @@ export function openAmqpBus({ url, name, log }: BusOptions): Bus {
 const EVENTS_EXCHANGE = { exchange: EVENTS, type: "topic", durable: true };
 const BROADCASTS_EXCHANGE = { exchange: BROADCASTS, type: "fanout", durable: true };
 
-/** Makes the queue of a group and subscribes it to its topics. Answers its name. @throws where there is one of that name with other arguments */
+/**
+ * Makes the queue of a group and subscribes it to its topics. Answers its name.
+ * @throws where there is one of that name with other arguments
+ */
 async function declareGroup(channel: Channel, group: Group): Promise<string> {
   const queue = `${EVENTS}.${group.name}`;
   await channel.exchangeDeclare(EVENTS_EXCHANGE);

@@ -114,9 +114,26 @@ interface StoredRow extends Omit<InboxEvent, "aggregateId" | "occurredAt" | "sto
 /** Stores events as they have become, or changes them where they were stored before. */
 export async function saveEvents(trx: Trx, events: readonly InboxEvent[]): Promise<void> {
   const isNew = events.filter(({ stored }) => !stored);
-  if (isNew.length > 0) await insertEvents(trx, isNew);
+  for (const portion of portions(isNew)) await insertEvents(trx, portion);
   const known = events.filter(({ stored }) => stored);
   if (known.length > 0) await updateEvents(trx, known);
+}
+
+/** Bytes of payloads in one statement, which travel as text: 200 of 1 MiB at once took over the ten seconds it may. */
+const PORTION_BYTES = 4_000_000;
+
+function* portions(events: readonly InboxEvent[]): Generator<readonly InboxEvent[]> {
+  let portion: InboxEvent[] = [];
+  let bytes = 0;
+  for (const event of events) {
+    portion.push(event);
+    bytes += event.payload.length;
+    if (bytes < PORTION_BYTES) continue;
+    yield portion;
+    portion = [];
+    bytes = 0;
+  }
+  if (portion.length > 0) yield portion;
 }
 
 /** One that is there already, further behind in its chain than was read, stays as it is. */

@@ -1,5 +1,6 @@
-import type { Kysely } from "kysely";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "../logger.ts";
+import type { RoleDatabase } from "../role-database.ts";
 import { within } from "../within.ts";
 import type { Bus, Group, Subscription } from "./bus.ts";
 import type { Consumer, EventSchema, EventsDeclaration } from "./declaration.ts";
@@ -13,6 +14,9 @@ import { startRelay } from "./relay.ts";
 
 /** Milliseconds that counting may take. */
 const NUMBERS_MS = 1_000;
+
+/** Milliseconds between looks whether the database can be worked on. */
+const CHECK_MS = 1_000;
 
 /** Tells every process at once, at most once each: for what is also found out without it. */
 export interface Broadcast {
@@ -33,7 +37,10 @@ export function broadcastOver(bus: Bus): Broadcast {
 export interface RoleEvents {
   outbox<S extends EventSchema>(schema: S): Outbox<S>;
   wakeInbox(): void;
-  /** Begins to publish what the role emits, and to consume. */
+  /**
+   * Begins to publish what the role emits, and to consume, once the database can be worked on: events would count as
+   * failed before its migrations are there. @throws Error where the consumers are not those of the declaration
+   */
   start(consumers: readonly Consumer[]): void;
   /**
    * How far it is behind, e.g. `{ "user.unpublished": 3, "user.oldest_unpublished_seconds": 2 }`; 0 is the aim. Without
@@ -47,17 +54,30 @@ export interface RoleEvents {
 export interface RoleEventsOptions {
   readonly role: string;
   readonly declaration: EventsDeclaration;
-  readonly db: Kysely<unknown>;
+  readonly database: Pick<RoleDatabase, "db" | "check">;
   /** Of the whole installation. */
   readonly groups: readonly Group[];
   readonly bus: Bus;
   readonly log: Logger;
 }
 
-export function createRoleEvents({ role, declaration, db, groups, bus, log }: RoleEventsOptions): RoleEvents {
+export function createRoleEvents({ role, declaration, database, groups, bus, log }: RoleEventsOptions): RoleEvents {
   const { emits, consumes = [] } = declaration;
+  const { db } = database;
+  const closing = new AbortController();
   let relay: Relay | undefined;
   let inbox: Inbox | undefined;
+
+  async function begin(consumers: readonly Consumer[]): Promise<void> {
+    while (!closing.signal.aborted && (await database.check()) !== "ok") {
+      await delay(CHECK_MS, undefined, { signal: closing.signal }).catch(() => undefined);
+    }
+    if (closing.signal.aborted) return;
+    if (emits) relay = startRelay({ db, role, bus, groups, log });
+    const group = groups.find(({ name }) => name === role);
+    if (group) inbox = startInbox({ db, group, consumers, bus, log });
+  }
+
   return {
     outbox(schema) {
       if (emits?.schema.typeName !== schema.typeName) throw new Error(`${role} does not declare ${schema.typeName}`);
@@ -69,9 +89,7 @@ export function createRoleEvents({ role, declaration, db, groups, bus, log }: Ro
       if (missing.length > 0 || consumers.length > consumes.length) {
         throw new Error(`${role} does not consume what it declares: ${missing.map(nameOf).join(", ")}`);
       }
-      if (emits) relay = startRelay({ db, role, bus, groups, log });
-      const group = groups.find(({ name }) => name === role);
-      if (group) inbox = startInbox({ db, group, consumers, bus, log });
+      void begin(consumers);
     },
     async numbers() {
       const [lag, backlog] = await Promise.all([inTime(relay?.lag()), inTime(inbox?.backlog())]);
@@ -88,8 +106,9 @@ export function createRoleEvents({ role, declaration, db, groups, bus, log }: Ro
       };
     },
     async close() {
-      await inbox?.close();
-      await relay?.close();
+      closing.abort();
+      // Together: a handler that takes long does not keep the partitions from other processes.
+      await Promise.all([inbox?.close(), relay?.close()]);
     },
   };
 }
