@@ -75,7 +75,7 @@ describe("startEmbeddedPostgres", () => {
         current_setting('unix_socket_directories') as sockets, current_setting('max_connections') as connections,
         upper('é') as upper`,
     );
-    expect(settings).toEqual({ encoding: "UTF8", addresses: "127.0.0.1", sockets: "", connections: "100", upper: "É" });
+    expect(settings).toEqual({ encoding: "UTF8", addresses: "127.0.0.1", sockets: "", connections: "200", upper: "É" });
     expect(await readConnectionFile(dataDir)).toEqual({
       pid: process.pid,
       databases: { shop: url, other: postgres.urlOf("other") },
