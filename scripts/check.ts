@@ -87,7 +87,8 @@ const checks: Record<string, Check> = {
     mend: "make errors.ts and the ErrorReason of the proto file say the same, then npm run docs",
   },
   docs: {
-    about: "docs/architecture.md, events.md and security.md are current; each snippet of the pages is run; what they name is there",
+    about:
+      "docs/architecture.md, events.md and security.md are current; each snippet of the pages is run; what they name is there",
     run: () => command("node", "scripts/docs.ts", "--check", "architecture", "events", "security", "snippets"),
   },
   lockfile: {
