@@ -22,8 +22,6 @@ export interface Database<DB> {
   readonly db: Kysely<DB>;
   /** Waits for what runs, then disconnects. May be called twice. */
   readonly close: () => Promise<void>;
-  /** Resolves when the server answers a query; rejects with the raw error, or with the signal's reason. */
-  readonly ping: (signal?: AbortSignal) => Promise<void>;
 }
 
 /** Where the errors of afterCommit work are logged, by the database that the transaction was begun on. */
@@ -39,22 +37,6 @@ export function openDatabase<DB>(options: DatabaseOptions): Database<DB> {
   return {
     db,
     close: () => (closed ??= pool.ending ? Promise.resolve() : pool.end()),
-    ping: async (signal) => {
-      signal?.throwIfAborted();
-      const answer = pool.query("select 1");
-      if (!signal) return void (await answer);
-      const aborted = Promise.withResolvers<never>();
-      const abort = () => {
-        aborted.reject(signal.reason);
-      };
-      signal.addEventListener("abort", abort, { once: true });
-      try {
-        await Promise.race([answer, aborted.promise]);
-      } finally {
-        signal.removeEventListener("abort", abort);
-        answer.catch(() => undefined);
-      }
-    },
   };
 }
 
