@@ -122,6 +122,15 @@ test("a skip passes over the event once, also when 20 ask for it at the same tim
   expect(await effectsOf(role.database(), aggregate)).toEqual([1, 3, 4]);
 });
 
+test("a skip passes over an event that a replay has tried in vain, while it waits for its next attempt", async () => {
+  const aggregate = newId();
+  const eventId = await giveUp(aggregate);
+  await client().replayDeadLetter({ eventId });
+  await client().skipDeadLetter({ eventId });
+  await inbox().retryDue();
+  expect(await effectsOf(role.database(), aggregate)).toEqual([1, 3, 4]);
+});
+
 test("skip and replay at the same time: one of them takes effect", async () => {
   const aggregate = newId();
   const eventId = await giveUp(aggregate);

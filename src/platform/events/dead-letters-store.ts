@@ -63,7 +63,7 @@ export async function replayDeadLetter(db: Db, id: string): Promise<void> {
   if (numAffectedRows === 0n) await checkWasDead(db, id);
 }
 
-/** Passes over one, as if it had been applied. @throws AppError NOT_FOUND where it never was a dead letter */
+/** Passes over one, also while a replay is tried again, as if it had been applied. @throws AppError NOT_FOUND where it never was a dead letter */
 export function skipDeadLetter(db: Db, id: string): Promise<void> {
   return transaction(db, async (trx) => {
     // The mark first, as everybody who moves it.
@@ -72,7 +72,8 @@ export function skipDeadLetter(db: Db, id: string): Promise<void> {
     `.execute(trx);
     const { rows } = await sql`
       with skipped as (
-        update inbox set state = 'skipped', settled_at = clock_timestamp() where id = ${id}::uuid and state = 'dead'
+        update inbox set state = 'skipped', settled_at = clock_timestamp(), next_attempt_at = null
+        where id = ${id}::uuid and (state = 'dead' or (state = 'retrying' and failed_at is not null))
         returning topic, aggregate_id, sequence
       )
       update inbox_marks mark set applied = skipped.sequence from skipped
