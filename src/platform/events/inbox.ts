@@ -1,4 +1,5 @@
 import type { Kysely } from "kysely";
+import { keepPruning } from "../keep-pruning.ts";
 import type { Logger } from "../logger.ts";
 import type { Bus, Group } from "./bus.ts";
 import type { Consumer } from "./declaration.ts";
@@ -7,7 +8,7 @@ import type { Attempts } from "./inbox-apply.ts";
 import { createApplier } from "./inbox-apply.ts";
 import type { Aggregate, Backlog } from "./inbox-store.ts";
 import { inboxBacklog, listReady, listRetrying } from "./inbox-store.ts";
-import { pruneHourly, pruneInbox } from "./prune.ts";
+import { PRUNE_EVERY_MS, pruneInbox } from "./prune.ts";
 import { startWorker } from "./worker.ts";
 
 /** Events that arrive and are applied at once. */
@@ -66,7 +67,7 @@ export function startInbox({ db, group, consumers, bus, log, attempts }: InboxOp
       return { afterMs: POLL_MS };
     }
   });
-  const pruning = pruneHourly(() => pruneInbox(db), role);
+  const stopPruning = keepPruning("old events", PRUNE_EVERY_MS, () => pruneInbox(db), role);
   const subscription = bus.consume(group, { batch: BATCH, handle: (bodies) => inbox.receive(bodies) });
 
   return {
@@ -76,7 +77,7 @@ export function startInbox({ db, group, consumers, bus, log, attempts }: InboxOp
     },
     backlog: () => inboxBacklog(db),
     async close() {
-      pruning.stop();
+      void stopPruning();
       await Promise.all([subscription.close(), worker.close()]);
     },
   };

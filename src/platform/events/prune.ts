@@ -1,10 +1,10 @@
 import type { Kysely } from "kysely";
 import { sql } from "kysely";
-import type { Logger } from "../logger.ts";
 
 /** Days that events are kept after they were published, or applied. */
 const KEPT_DAYS = 7;
-const EVERY_MS = 3_600_000;
+/** Milliseconds between runs. */
+export const PRUNE_EVERY_MS = 3_600_000;
 const BATCH = 1_000;
 
 /**
@@ -61,19 +61,4 @@ async function inBatches(batch: () => Promise<number>): Promise<number> {
     total += done;
     if (done < BATCH) return total;
   }
-}
-
-/** Prunes every hour until it is stopped. */
-export function pruneHourly(prune: () => Promise<number>, log: Logger): { stop(): void } {
-  const timer = setInterval(() => {
-    prune().catch((error: unknown) => {
-      log.warn({ err: error }, "old events were not pruned");
-    });
-  }, EVERY_MS);
-  timer.unref();
-  return {
-    stop: () => {
-      clearInterval(timer);
-    },
-  };
 }

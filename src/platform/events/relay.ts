@@ -1,12 +1,13 @@
 import type { Kysely } from "kysely";
 import { newId } from "../id.ts";
+import { keepPruning } from "../keep-pruning.ts";
 import type { Logger } from "../logger.ts";
 import { within } from "../within.ts";
 import type { Bus, Group } from "./bus.ts";
 import type { OutboxEvent } from "./envelope.ts";
 import { toBusMessage } from "./envelope.ts";
 import { PARTITIONS } from "./outbox.ts";
-import { pruneHourly, pruneOutbox } from "./prune.ts";
+import { PRUNE_EVERY_MS, pruneOutbox } from "./prune.ts";
 import { declareGroups } from "./relay-consumers.ts";
 import { balanceLeases, markPublished, outboxLag, releaseLeases, selectUnpublished } from "./relay-store.ts";
 import { createRelayHints } from "./relay-hints.ts";
@@ -68,7 +69,7 @@ export function startRelay(options: RelayOptions): Relay {
   const hints = createRelayHints(bus, role, member, () => {
     worker.wake();
   });
-  const pruning = pruneHourly(() => pruneOutbox(db), log);
+  const stopPruning = keepPruning("old events", PRUNE_EVERY_MS, () => pruneOutbox(db), log);
   let held: Held = { leases: new Map(), until: 0 };
   let balanced = Number.NEGATIVE_INFINITY;
   let declared = Number.NEGATIVE_INFINITY;
@@ -163,7 +164,7 @@ export function startRelay(options: RelayOptions): Relay {
     lag: () => outboxLag(db),
     async close() {
       closed = true;
-      pruning.stop();
+      void stopPruning();
       hints.close();
       await worker.close();
       const late = () => new Error(`the database does not answer within ${String(RELEASE_MS)} ms`);

@@ -33,6 +33,8 @@ export function broadcastOver(bus: Bus): Broadcast {
   };
 }
 
+type Counted = [Awaited<ReturnType<Relay["lag"]>> | undefined, Awaited<ReturnType<Inbox["backlog"]>> | undefined];
+
 /** The events of one role in this process. */
 export interface RoleEvents {
   outbox<S extends EventSchema>(schema: S): Outbox<S>;
@@ -67,6 +69,7 @@ export function createRoleEvents({ role, declaration, database, groups, bus, log
   const closing = new AbortController();
   let relay: Relay | undefined;
   let inbox: Inbox | undefined;
+  let counting: Promise<Counted> | undefined;
 
   async function begin(consumers: readonly Consumer[]): Promise<void> {
     while (!closing.signal.aborted && (await database.check()) !== "ok") {
@@ -92,7 +95,9 @@ export function createRoleEvents({ role, declaration, database, groups, bus, log
       void begin(consumers);
     },
     async numbers() {
-      const [lag, backlog] = await Promise.all([inTime(relay?.lag()), inTime(inbox?.backlog())]);
+      // Shared by those who ask meanwhile: over many that wait, counts must not pile up.
+      counting ??= Promise.all([relay?.lag(), inbox?.backlog()]).finally(() => (counting = undefined));
+      const [lag, backlog] = (await inTime(counting)) ?? [];
       return {
         ...(lag && {
           [`${role}.unpublished`]: lag.unpublished,
@@ -114,8 +119,7 @@ export function createRoleEvents({ role, declaration, database, groups, bus, log
 }
 
 /** Undefined where it is not there in time: that many events may wait that counting them takes long. */
-function inTime<T>(number: Promise<T> | undefined): Promise<T | undefined> {
-  if (!number) return Promise.resolve(undefined);
+function inTime<T>(number: Promise<T>): Promise<T | undefined> {
   return within(NUMBERS_MS, number, () => new Error("late")).catch(() => undefined);
 }
 

@@ -2,6 +2,7 @@ import { DeadLetterService, NotificationService } from "#gen/commerce/notificati
 import { serve } from "../../platform/call.ts";
 import { str } from "../../platform/config.ts";
 import { createDeadLetterRpc } from "../../platform/events/dead-letters.ts";
+import { keepPruning } from "../../platform/keep-pruning.ts";
 import { defineRole } from "../../platform/role.ts";
 import { createComposer } from "./compose-mail.ts";
 import { createConsumers } from "./consume-events.ts";
@@ -13,13 +14,15 @@ import type { Language } from "./locale.ts";
 import { languages } from "./locale.ts";
 import { mailFrom, mailUrl, pageUrl, parseSender } from "./mail-config.ts";
 import { recipientPeer } from "./peers.ts";
-import { keepPruning } from "./prune.ts";
 import { notificationRoutes } from "./routes.ts";
 import { createNotificationRpc } from "./rpc.ts";
 import type { NotificationTables } from "./schema.ts";
 import { CONCURRENT_ATTEMPTS, startSender } from "./send-deliveries.ts";
 import { pruneDeliveries } from "./store.ts";
 import { issueUnsubscribeToken } from "./unsubscribe-token.ts";
+
+/** Milliseconds between runs. */
+const PRUNE_EVERY_MS = 3_600_000;
 
 /** Mails, and whatever else tells users of what happens: from events to deliveries, and out. */
 export default defineRole({
@@ -82,7 +85,7 @@ export default defineRole({
       sender.wake();
     };
     const consumers = createConsumers(wake);
-    const stopPruning = keepPruning(() => pruneDeliveries(db), log);
+    const stopPruning = keepPruning("old deliveries", PRUNE_EVERY_MS, () => pruneDeliveries(db), log);
     return {
       services: [
         serve(NotificationService, createNotificationRpc({ db, pages, wake })),

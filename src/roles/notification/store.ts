@@ -188,8 +188,12 @@ function selectDeliveries(db: Db) {
     ]);
 }
 
-/** Forgets up to a thousand deliveries that are older than ninety days, also those that waited. Answers how many. */
-export async function pruneDeliveries(db: Db): Promise<number> {
+/** Forgets deliveries that are older than ninety days and settled, a thousand at a time. */
+export async function pruneDeliveries(db: Db): Promise<void> {
+  while ((await pruneSome(db)) > 0);
+}
+
+async function pruneSome(db: Db): Promise<number> {
   const { numAffectedRows } = await sql`
     delete from deliveries where id = any (array(
       select id from deliveries

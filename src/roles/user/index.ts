@@ -2,13 +2,14 @@ import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import { serve } from "../../platform/call.ts";
 import { createOnce } from "../../platform/idempotency.ts";
+import { keepPruning } from "../../platform/keep-pruning.ts";
 import { defineRole } from "../../platform/role.ts";
 import { UserEventSchema } from "#gen/commerce/user/v1/events_pb.ts";
 import { addSamples, lockSamplesOut } from "./add-samples.ts";
 import { announceUsers } from "./events.ts";
 import { keepSigningKeys } from "./keep-signing-keys.ts";
 import { createPasswords } from "./password-hashing.ts";
-import { keepPruning } from "./prune-accounts.ts";
+import { PRUNE_EVERY_MS, pruneAccounts } from "./prune-accounts.ts";
 import { keepPasswordResets } from "./request-password-reset.ts";
 import { mailRoutes } from "./routes.ts";
 import { createAuthRpc } from "./rpc-auth.ts";
@@ -40,7 +41,12 @@ export default defineRole({
       notifications: listen(REVOCATION_CHANNEL),
       stopping,
     });
-    const stopPruning = keepPruning({ db, clock, log });
+    const stopPruning = keepPruning(
+      "sessions and counts of tries",
+      PRUNE_EVERY_MS,
+      () => pruneAccounts({ db, clock }),
+      log,
+    );
     return {
       services: [serve(UserService, users), serve(AuthService, auth)],
       routes: mailRoutes,
