@@ -27,14 +27,26 @@ ${system.tryout ? `  Mails: ${url}/-/notification/mailbox\n` : ""}
   curl ${url}/commerce.product.v1.ProductService/QueryProducts \\
     -H 'content-type: application/json' -d '{"text":"mug"}'
 
-  curl ${url}/commerce.user.v1.AuthService/Login \\
-    -H 'content-type: application/json' \\
-    -d '{"email":"shopper@example.com","password":"${SAMPLE_PASSWORD}"}'
-
+${system.tryout ? checkout(url, elsewhere) : logIn(url)}
   npx buf curl --protocol grpc --http2-prior-knowledge ${url}/commerce.product.v1.ProductService/ListProducts
 
   Health ${url}/readyz     More goods: npm run seed -- --products 10000${elsewhere}     Stop: Ctrl-C
 
+`;
+}
+
+/** From a login to an order that is paid for. */
+function checkout(url: string, elsewhere: string): string {
+  return `  shopper="authorization: Bearer $(npm run --silent token -- shopper${elsewhere})"
+  curl ${url}/commerce.order.v1.OrderService/CreateOrder \\
+    -H "$shopper" -H 'content-type: application/json' \\
+    -d '{"items":[{"sku":"MUG-SAND","quantity":1}],"waitFor":"WAIT_FOR_SETTLED"}'
+`;
+}
+
+function logIn(url: string): string {
+  return `  curl ${url}/commerce.user.v1.AuthService/Login \\
+    -H 'content-type: application/json' -d '{"email":"you@example.com","password":"…"}'
 `;
 }
 

@@ -1,4 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { AdjustStockRequestSchema } from "#gen/commerce/inventory/v1/inventory_pb.ts";
 import type { CreateOrderRequestSchema } from "#gen/commerce/order/v1/order_pb.ts";
 import type { AddProductRequestSchema } from "#gen/commerce/product/v1/product_pb.ts";
 import type { CreateUserRequestSchema } from "#gen/commerce/user/v1/user_pb.ts";
@@ -24,6 +25,21 @@ export function seedProduct(n: number): MessageInitShape<typeof AddProductReques
     attributes: { material: pick(materials, n / styles.length).toLowerCase() },
     idempotencyKey: `seed-product-${String(n)}`,
   };
+}
+
+/** Units of each seeded variant. */
+const STOCK = 1_000n;
+
+/** The opening stock of the variants of the n-th product. */
+export function seedStock(n: number): MessageInitShape<typeof AdjustStockRequestSchema>[] {
+  const skus = (seedProduct(n).variants ?? []).map(({ sku = "" }) => sku);
+  return skus.map((sku) => ({
+    sku,
+    delta: STOCK,
+    expectedOnHand: 0n,
+    reason: "opening stock",
+    idempotencyKey: `seed-stock-${sku}`,
+  }));
 }
 
 /** The n-th user, from 1: always the same. */

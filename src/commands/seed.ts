@@ -3,6 +3,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { SingleBar } from "cli-progress";
 import { Command, InvalidArgumentError } from "commander";
+import { InventoryService } from "#gen/commerce/inventory/v1/inventory_pb.ts";
 import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
@@ -12,7 +13,7 @@ import { wireRegistry } from "../platform/wire.ts";
 import { gatewayUrl, parseUrl } from "./gateway-url.ts";
 import { SAMPLE_PASSWORD } from "../roles/user/sample-accounts.ts";
 import { bearer, login, sampleEmail } from "./login.ts";
-import { seedOrder, seedProduct, seedUser } from "./seed-data.ts";
+import { seedOrder, seedProduct, seedStock, seedUser } from "./seed-data.ts";
 
 /** Calls at the same time. */
 const concurrency = 32;
@@ -21,7 +22,7 @@ const options = new Command("npm run seed --")
   .description(
     "Fills a running shop through its gateway. The same numbers always make the same things: what is there already stays.",
   )
-  .option("--products <n>", "products to have", whole, 0)
+  .option("--products <n>", "products to have, with stock", whole, 0)
   .option("--users <n>", "users to have", whole, 0)
   .option("--orders <n>", "orders to have; needs users and products", whole, 0)
   .option("--url <url>", "the gateway", parseUrl, gatewayUrl())
@@ -46,9 +47,16 @@ const transport = createConnectTransport({
 const users = createClient(UserService, transport);
 const products = createClient(ProductService, transport);
 const orders = createClient(OrderService, transport);
+const inventory = createClient(InventoryService, transport);
 
 try {
-  await fill("products", options.products, (n, call) => products.addProduct(seedProduct(n), call));
+  await fill("products", options.products, async (n, call) => {
+    try {
+      await products.addProduct(seedProduct(n), call);
+    } finally {
+      await stockUp(n);
+    }
+  });
   const userIds: string[] = [];
   await fill("users", Math.max(options.users, options.orders > 0 ? 1 : 0), async (n, call) => {
     try {
@@ -64,6 +72,17 @@ try {
 } catch (error) {
   process.stderr.write(`\n${explain(error)}\n`);
   process.exit(1);
+}
+
+/** Gives the variants of the n-th product stock, where they have none. */
+async function stockUp(n: number): Promise<void> {
+  for (const adjustment of seedStock(n)) {
+    try {
+      await inventory.adjustStock(adjustment);
+    } catch (error) {
+      if (!reasonsOf(error).includes("STOCK_CHANGED")) throw error;
+    }
+  }
 }
 
 /** Makes the things 1 to `count`; one that is there already counts as made. */
@@ -108,8 +127,11 @@ async function fill(
 /** Its name is taken, or its key: an order's content depends on the numbers of users and products too. */
 function isThere(error: unknown): boolean {
   if (!(error instanceof ConnectError)) return false;
-  const reasons = error.findDetails(ErrorInfoSchema).map(({ reason }) => reason);
-  return error.code === Code.AlreadyExists || reasons.includes("IDEMPOTENCY_KEY_REUSED");
+  return error.code === Code.AlreadyExists || reasonsOf(error).includes("IDEMPOTENCY_KEY_REUSED");
+}
+
+function reasonsOf(error: unknown): string[] {
+  return error instanceof ConnectError ? error.findDetails(ErrorInfoSchema).map(({ reason }) => reason) : [];
 }
 
 /** The id of the n-th user, made in a run so long ago that its idempotency key is forgotten. */

@@ -207,9 +207,11 @@ export async function boot(options: BootOptions): Promise<System> {
         broadcast,
         wakeInbox: () => events?.wakeInbox(),
         publicUrl: () => config.publicUrl ?? `http://localhost:${String(publicPort())}`,
+        routesUrl: (role) => `${routesOrigin(role)}/-/${role}`,
         peers,
         pages,
         key: (purpose) => deriveKey(secret, name, purpose),
+        sharedKey: (purpose) => deriveKey(secret, "", purpose),
         clock: systemClock,
         log: log.child({ role: name }),
         others: Object.fromEntries(Object.entries(registry).filter(([role]) => role !== name)),
@@ -242,10 +244,24 @@ export async function boot(options: BootOptions): Promise<System> {
     return database;
   }
 
+  function edgeRole(): string {
+    const [edge = ""] = Object.entries(registry).find(([, entry]) => entry.edge) ?? [];
+    return edge;
+  }
+
   /** Of the edge, here or where it is found. */
   function publicPort(): number | string {
-    const [edge = ""] = Object.entries(registry).find(([, entry]) => entry.edge) ?? [];
+    const edge = edgeRole();
     return ports[edge] ?? config.urls[edge]?.port ?? "";
+  }
+
+  /** A role's own port where one is open, here or elsewhere; the edge's where it runs behind that. */
+  function routesOrigin(role: string): string {
+    const edge = edgeRole();
+    const port = ports[role] ?? (config.roles.includes(role) ? ports[edge] : undefined);
+    if (port === undefined) return String(config.urls[role]?.origin);
+    const host = { "0.0.0.0": "127.0.0.1", "::": "::1" }[config.listenHost] ?? config.listenHost;
+    return `http://${host.includes(":") ? `[${host}]` : host}:${String(port)}`;
   }
 
   async function openPorts(started: ReadonlyMap<string, Started>, keys: AssertionKeys): Promise<void> {

@@ -28,6 +28,35 @@ export function parseMoney(
   return { currency: value.currencyCode, minor: value.amountMinor };
 }
 
+/**
+ * Decimals of the currencies of ISO 4217 that do not have two. Not those of Intl: where small coins are gone it has none,
+ * HUF and IDR are among these, and would make a hundred times the amount of what we are told in minor units.
+ */
+const DECIMALS: ReadonlyMap<string, number> = new Map([
+  ..."BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(" ").map((code) => [code, 0] as const),
+  ..."BHD IQD JOD KWD LYD OMR TND".split(" ").map((code) => [code, 3] as const),
+  ..."CLF UYW".split(" ").map((code) => [code, 4] as const),
+]);
+
+/** How many decimals amounts of a currency are written with. */
+export function decimalsOf(currency: string): number {
+  return DECIMALS.get(currency) ?? 2;
+}
+
+/** An amount as a decimal number, exact: `12.90`. Minor units never become a float. */
+export function decimalText({ currency, minor }: Money): string {
+  const digits = decimalsOf(currency);
+  const sign = minor < 0n ? "-" : "";
+  const units = String(minor < 0n ? -minor : minor).padStart(digits + 1, "0");
+  const whole = units.slice(0, units.length - digits);
+  return digits === 0 ? `${sign}${whole}` : `${sign}${whole}.${units.slice(-digits)}`;
+}
+
+/** An amount in words that need no locale: `12.90 EUR`. */
+export function moneyText(money: Money): string {
+  return `${decimalText(money)} ${money.currency}`;
+}
+
 /** The message form of an amount. */
 export function moneyToProto(money: Money): { currencyCode: string; amountMinor: bigint } {
   return { currencyCode: money.currency, amountMinor: money.minor };

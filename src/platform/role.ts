@@ -50,10 +50,17 @@ export interface RoleContext<C extends ConfigSpec = ConfigSpec> {
   readonly wakeInbox: () => void;
   /** Where clients reach the shop, without a slash at the end; for links, once the ports are open. */
   readonly publicUrl: () => string;
+  /**
+   * Where this process reaches the raw routes of a role, `http://…/-/<role>`: at the port that is open for it; once the
+   * ports are open.
+   */
+  readonly routesUrl: (role: string) => string;
   readonly peers: Peers;
   readonly pages: PageTokens;
   /** A key of 32 bytes for one purpose of this role, the same in all its processes; see {@link deriveKey}. */
   readonly key: (purpose: string) => Buffer;
+  /** A key of 32 bytes for one purpose, the same in all roles of the installation: for two of them that share it. */
+  readonly sharedKey: (purpose: string) => Buffer;
   readonly clock: Clock;
   readonly log: Logger;
   /** The other roles of this installation, by name. */

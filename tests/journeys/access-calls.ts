@@ -3,8 +3,10 @@ import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { Client } from "pg";
 import { GatewayService } from "#gen/commerce/gateway/v1/gateway_pb.ts";
+import { WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import type { RoleEntry } from "../../src/platform/role.ts";
 import { registry } from "../../src/roles/registry.ts";
+import { permissionsOf } from "../../src/roles/user/permission.ts";
 import type { Account } from "../support/accounts.ts";
 import { admin, createAccount, tokenOf } from "../support/accounts.ts";
 import type { AnyRequest } from "../support/attempt.ts";
@@ -33,6 +35,7 @@ export interface Things {
   readonly productId: string;
   readonly categoryId: string;
   readonly apiKeyId: string;
+  readonly paymentMethodId: string;
 }
 
 /** Things that there are not. */
@@ -46,6 +49,7 @@ export function nothing(): Things {
     productId: randomUUID(),
     categoryId: randomUUID(),
     apiKeyId: randomUUID(),
+    paymentMethodId: randomUUID(),
   };
 }
 
@@ -113,6 +117,43 @@ export const requests: Readonly<Record<string, (things: Things, caller: Caller) 
   GetOrder: ({ orderId }) => ({ id: orderId }),
   ListOrders: ({ userId }) => ({ userId }),
   CancelOrder: ({ orderId }) => ({ id: orderId, expectedVersion }),
+  RefundOrder: ({ orderId }) => ({ id: orderId, amountMinor: 1_000_000_000n }),
+  FulfilOrder: ({ orderId }) => ({ id: orderId, expectedVersion }),
+  DeliverOrder: ({ orderId }) => ({ id: orderId, expectedVersion }),
+  BatchGetOrders: ({ orderId }) => ({ ids: [orderId] }),
+  GetPayment: ({ orderId }) => ({ orderId }),
+  ListPayments: () => ({ pageSize: 1 }),
+  ListLedgerTransactions: () => ({ pageSize: 1 }),
+  GetLedgerBalances: () => ({}),
+  SavePaymentMethod: ({ userId }) => ({ userId, token: "no-such-token" }),
+  ListPaymentMethods: ({ userId }) => ({ userId }),
+  // The owner's own would be gone.
+  RemovePaymentMethod: ({ paymentMethodId }, { actor }) => ({
+    id: ["other", "support", "machine"].includes(actor) ? paymentMethodId : randomUUID(),
+  }),
+  AuthorizePayment: ({ orderId, userId }) => ({ orderId, userId, amount: { currencyCode: "EUR", amountMinor: 1n } }),
+  CapturePayment: ({ orderId }) => ({ orderId }),
+  VoidPayment: ({ orderId }) => ({ orderId }),
+  RefundPayment: ({ orderId }) => ({
+    orderId,
+    refundId: randomUUID(),
+    amount: { currencyCode: "EUR", amountMinor: 1n },
+  }),
+  AdjustStock: () => ({ sku: "NO-SUCH-SKU", delta: 1n, location: "no-such-location" }),
+  TransferStock: () => ({ sku: "NO-SUCH-SKU", fromLocation: "a", toLocation: "b", quantity: 1n }),
+  UpdateStockPolicy: () => ({ sku: "NO-SUCH-SKU", backorderLimit: 1n, location: "no-such-location" }),
+  BatchGetStock: () => ({ skus: ["NO-SUCH-SKU"] }),
+  ListStock: () => ({ pageSize: 1 }),
+  BatchGetAvailability: () => ({ skus: ["NO-SUCH-SKU"] }),
+  ListMovements: () => ({ pageSize: 1 }),
+  WatchStock: () => ({ skus: ["NO-SUCH-SKU"] }),
+  CreateLocation: () => ({ code: "main", name: "Main" }),
+  UpdateLocation: () => ({ code: "main", name: "Changed", expectedVersion }),
+  ListLocations: () => ({}),
+  ReserveStock: ({ orderId }) => ({ orderId, lines: [{ sku: "NO-SUCH-SKU", quantity: 1n }], holdSeconds: 1 }),
+  CommitReservation: ({ orderId }) => ({ orderId }),
+  ReleaseReservation: ({ orderId }) => ({ orderId }),
+  ReturnStock: ({ orderId }) => ({ orderId, returnId: randomUUID(), lines: [{ sku: "NO-SUCH-SKU", quantity: 1n }] }),
   RequestPasswordReset: () => ({ email: `${randomUUID()}@nobody.example` }),
   ResetPassword: () => ({ token: "no-token", newPassword: "a password of the tests" }),
   RequestEmailConfirmation: () => ({}),
@@ -179,7 +220,13 @@ export async function castAt(shop: Installation): Promise<Cast> {
     categoryId: category?.id ?? "",
     variants: [{ sku, price }],
   });
-  const placed = await asOwner.orders.createOrder({ items: [{ sku, quantity: 1 }], shippingAddress: address });
+  await asAdmin.inventory.adjustStock({ sku, delta: 1n });
+  const placed = await asOwner.orders.createOrder({
+    items: [{ sku, quantity: 1 }],
+    shippingAddress: address,
+    waitFor: WaitFor.SETTLED,
+  });
+  const saved = await asOwner.payments.savePaymentMethod({ token: "tok_approved" });
   const { entry } = await asOwner.users.addAddress({ address });
   const login = await asOwner.auth.login(accounts.other);
 
@@ -204,6 +251,7 @@ export async function castAt(shop: Installation): Promise<Cast> {
     productId: present(product).id,
     categoryId: present(category).id,
     apiKeyId: spare.id,
+    paymentMethodId: present(saved.paymentMethod).id,
   };
   const key = await shopKeyOf(shop);
   // Sessions of the owner may end: this customer's place is taken where they would.
@@ -223,7 +271,7 @@ export async function castAt(shop: Installation): Promise<Cast> {
           permissions: {
             owner: [],
             other: [],
-            support: ["notification.read", "order.read", "order.write", "user.read"],
+            support: permissionsOf(["support"]),
             admin: permissions,
           }[actor],
         });
@@ -253,16 +301,25 @@ export async function castAt(shop: Installation): Promise<Cast> {
       await client.end();
     },
     async stateOfOwner() {
-      const [{ addresses, user: self }, { orders }, { sessions }, { product: mug }, { category: mugs }] =
-        await Promise.all([
-          asOwner.users.getProfile({}),
-          asAdmin.orders.listOrders({ userId }),
-          asAdmin.auth.listSessions({ userId }),
-          asAdmin.products.getProduct({ id: things.productId }),
-          asAdmin.products.getCategory({ id: things.categoryId }),
-        ]);
+      const [
+        { addresses, user: self },
+        { orders },
+        { sessions },
+        { product: mug },
+        { category: mugs },
+        payment,
+        methods,
+      ] = await Promise.all([
+        asOwner.users.getProfile({}),
+        asAdmin.orders.listOrders({ userId }),
+        asAdmin.auth.listSessions({ userId }),
+        asAdmin.products.getProduct({ id: things.productId }),
+        asAdmin.products.getCategory({ id: things.categoryId }),
+        asAdmin.payments.getPayment({ orderId: things.orderId }),
+        asOwner.payments.listPaymentMethods({}),
+      ]);
       const own = addresses.find(({ id }) => id === things.addressId);
-      return { self, own, orders, sessions: sessions.map(({ id }) => id), mug, mugs };
+      return { self, own, orders, sessions: sessions.map(({ id }) => id), mug, mugs, payment, methods };
     },
   };
 }

@@ -76,6 +76,46 @@ ListOrders               missing    ok      denied  ok       ok      denied   ok
 CancelOrder              missing    ok      denied  ok       ok      denied   ok         order.write
 ListOrderEvents          missing    ok      denied  ok       ok      denied   ok         order.read
 WatchOrder               missing    ok      denied  ok       ok      denied   ok         order.read
+RefundOrder              missing    denied  denied  ok       ok      denied   ok         order.refund
+FulfilOrder              missing    denied  denied  denied   ok      denied   ok         order.fulfil
+DeliverOrder             missing    denied  denied  denied   ok      denied   ok         order.fulfil
+BatchGetOrders           hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+
+commerce.order.v1.DeadLetterService
+ListDeadLetters          missing    denied  denied  denied   ok      denied   ok         event.read
+GetDeadLetter            missing    denied  denied  denied   ok      denied   ok         event.read
+ReplayDeadLetter         missing    denied  denied  denied   ok      denied   ok         event.write
+SkipDeadLetter           missing    denied  denied  denied   ok      denied   ok         event.write
+
+commerce.payment.v1.PaymentService
+GetPayment               missing    ok      denied  ok       ok      denied   ok         payment.read
+ListPayments             missing    denied  denied  ok       ok      denied   ok         payment.read
+ListLedgerTransactions   missing    denied  denied  ok       ok      denied   ok         payment.read
+GetLedgerBalances        missing    denied  denied  ok       ok      denied   ok         payment.read
+SavePaymentMethod        missing    ok      denied  denied   ok      denied   ok         payment.write
+ListPaymentMethods       missing    ok      denied  ok       ok      denied   ok         payment.read
+RemovePaymentMethod      missing    ok      denied  denied   ok      denied   ok         payment.write
+AuthorizePayment         hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+CapturePayment           hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+VoidPayment              hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+RefundPayment            hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+
+commerce.inventory.v1.InventoryService
+AdjustStock              missing    denied  denied  denied   ok      denied   ok         stock.write
+TransferStock            missing    denied  denied  denied   ok      denied   ok         stock.write
+UpdateStockPolicy        missing    denied  denied  denied   ok      denied   ok         stock.write
+BatchGetStock            missing    denied  denied  ok       ok      denied   ok         stock.read
+ListStock                missing    denied  denied  ok       ok      denied   ok         stock.read
+BatchGetAvailability     ok         ok      ok      ok       ok      ok       ok         -
+ListMovements            missing    denied  denied  ok       ok      denied   ok         stock.read
+WatchStock               missing    denied  denied  ok       ok      denied   ok         stock.read
+CreateLocation           missing    denied  denied  denied   ok      denied   ok         stock.write
+UpdateLocation           missing    denied  denied  denied   ok      denied   ok         stock.write
+ListLocations            missing    denied  denied  ok       ok      denied   ok         stock.read
+ReserveStock             hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+CommitReservation        hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+ReleaseReservation       hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
+ReturnStock              hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
 
 commerce.gateway.v1.GatewayService
 CreateApiKey             missing    denied  denied  denied   ok      denied   denied     apikey.write

@@ -5,6 +5,10 @@ import { Client } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { file_commerce_common_v1_dead_letter } from "#gen/commerce/common/v1/dead_letter_pb.ts";
 import { file_commerce_common_v1_event } from "#gen/commerce/common/v1/event_pb.ts";
+import { file_commerce_inventory_v1_events } from "#gen/commerce/inventory/v1/events_pb.ts";
+import { file_commerce_inventory_v1_inventory } from "#gen/commerce/inventory/v1/inventory_pb.ts";
+import { file_commerce_payment_v1_events } from "#gen/commerce/payment/v1/events_pb.ts";
+import { file_commerce_payment_v1_payment } from "#gen/commerce/payment/v1/payment_pb.ts";
 import { file_commerce_notification_v1_notification } from "#gen/commerce/notification/v1/notification_pb.ts";
 import { file_commerce_order_v1_events } from "#gen/commerce/order/v1/events_pb.ts";
 import { file_commerce_product_v1_events } from "#gen/commerce/product/v1/events_pb.ts";
@@ -53,7 +57,7 @@ const places = {
   "region of an address": ["user.addresses", "order.orders"],
   "postal code": ["user.addresses", "order.orders"],
   phone: ["user.addresses", "order.orders"],
-  "payment method": ["order.orders"],
+  "payment method": ["order.orders", "payment.payments"],
 } as const satisfies Readonly<Record<string, readonly string[]>>;
 type Kind = keyof typeof places;
 
@@ -480,7 +484,11 @@ const files = [
   file_commerce_gateway_v1_gateway,
   file_commerce_common_v1_dead_letter,
   file_commerce_common_v1_event,
+  file_commerce_inventory_v1_events,
+  file_commerce_inventory_v1_inventory,
   file_commerce_notification_v1_notification,
+  file_commerce_payment_v1_events,
+  file_commerce_payment_v1_payment,
   file_commerce_order_v1_events,
   file_commerce_order_v1_order,
   file_commerce_product_v1_events,
@@ -505,6 +513,14 @@ const HARMLESS: Readonly<Record<string, string>> = {
   "commerce.product.v1.CreateCategoryRequest.name": "what buyers see in the shop",
   "commerce.product.v1.UpdateCategoryRequest.name": "what buyers see in the shop",
   "commerce.order.v1.Order.lines": "what was bought",
+  "commerce.order.v1.OrderRefund.lines": "what is paid back",
+  "commerce.order.v1.RefundOrderRequest.lines": "what is paid back",
+  "commerce.inventory.v1.Reservation.lines": "what an order holds",
+  "commerce.inventory.v1.ReserveStockRequest.lines": "what an order wants",
+  "commerce.inventory.v1.ReturnStockRequest.lines": "what comes back",
+  "commerce.inventory.v1.Location.name": "what a place is called",
+  "commerce.inventory.v1.CreateLocationRequest.name": "what a place is called",
+  "commerce.inventory.v1.UpdateLocationRequest.name": "what a place is called",
   email_confirmed: "yes or no",
   password_changed: "what happened",
   password_reset_requested: "what happened",

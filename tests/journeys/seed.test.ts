@@ -1,11 +1,13 @@
 import { Client as Database } from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Order } from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderState } from "#gen/commerce/order/v1/order_pb.ts";
 import type { Product } from "#gen/commerce/product/v1/product_pb.ts";
 import type { User } from "#gen/commerce/user/v1/user_pb.ts";
 import { admin, tokenOf } from "../support/accounts.ts";
 import type { Ended } from "../support/commands.ts";
 import { runNode } from "../support/commands.ts";
+import { until } from "../support/conditions.ts";
 import type { Folder } from "../support/folders.ts";
 import { makeFolder } from "../support/folders.ts";
 import type { Installation } from "../support/installation.ts";
@@ -51,8 +53,13 @@ describe("npm run seed", () => {
     for await (const chunk of clients.products.listProducts({})) products.push(...chunk.products);
     const everybody = await clients.users.listUsers({ pageSize: 500 });
     const users = everybody.users.filter(({ email }) => email !== admin.email);
-    const lists = await Promise.all(users.map(({ id }) => clients.orders.listOrders({ userId: id, pageSize: 500 })));
-    return { products, users, orders: lists.flatMap(({ orders }) => orders) };
+    let orders: readonly Order[] = [];
+    await until(async () => {
+      const lists = await Promise.all(users.map(({ id }) => clients.orders.listOrders({ userId: id, pageSize: 500 })));
+      orders = lists.flatMap((list) => list.orders);
+      return orders.every(({ state }) => state !== OrderState.PENDING);
+    });
+    return { products, users, orders };
   }
 
   test("fills a shop with the numbers it is given", async () => {
@@ -64,6 +71,7 @@ describe("npm run seed", () => {
     expect([products.length, users.length, orders.length]).toEqual([200, 5, 20]);
     expect(products.some(({ variants }) => variants.length === 3)).toBe(true);
     expect(new Set(orders.map(({ userId }) => userId)).size).toBe(5);
+    expect(orders.map(({ state }) => state)).toEqual(orders.map(() => OrderState.CONFIRMED));
   });
 
   test("changes nothing the second time and says what was there", async () => {

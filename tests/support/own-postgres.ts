@@ -1,4 +1,5 @@
-import { realpath } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { readFile, realpath } from "node:fs/promises";
 import { join } from "node:path";
 import { pino } from "pino";
 import { findBinaries } from "../../src/platform/embedded/binaries.ts";
@@ -7,6 +8,7 @@ import { lastLines, run } from "../../src/platform/embedded/programs.ts";
 import { startEmbeddedPostgres } from "../../src/platform/embedded-postgres.ts";
 import { migrateBus } from "../../src/platform/events/migrate-bus.ts";
 import { databaseName, migrateDatabase } from "../../src/platform/migrate.ts";
+import { until } from "./conditions.ts";
 import { makeFolder } from "./folders.ts";
 import { EVENTS, owners } from "./installation.ts";
 import type { TestDatabase } from "./postgres.ts";
@@ -17,6 +19,8 @@ export interface OwnPostgres extends AsyncDisposable {
   readonly databases: Readonly<Record<string, TestDatabase>>;
   /** `immediate` leaves as a crash does: nothing is flushed, and the next start recovers. */
   stop(mode: "fast" | "immediate"): Promise<void>;
+  /** kill -9 of the whole server, in the midst of whatever it does. */
+  kill(): Promise<void>;
   /** Resolves when it takes connections. */
   start(): Promise<void>;
 }
@@ -50,6 +54,12 @@ export async function startOwnServer(
   return {
     urlOf: (database) => postgres.urlOf(database),
     stop: (mode) => control(false, "stop", "-m", mode),
+    async kill() {
+      const [pid = ""] = (await readFile(join(place.dataPath, "postmaster.pid"), "utf8")).split("\n");
+      const children = await childrenOf(Number(pid));
+      for (const each of [Number(pid), ...children]) process.kill(each, "SIGKILL");
+      await until(() => ![Number(pid), ...children].some(isAlive));
+    },
     // Its settings, the port among them, are those of the start before.
     start: () => control(true, "start", "-l", join(place.dataPath, "server.log")),
     async [Symbol.asyncDispose]() {
@@ -57,4 +67,21 @@ export async function startOwnServer(
       await folder[Symbol.asyncDispose]();
     },
   };
+}
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const text = await readFile(`/proc/${String(pid)}/task/${String(pid)}/children`, "utf8");
+  return text
+    .split(" ")
+    .filter((id) => id !== "")
+    .map(Number);
+}
+
+/** A killed one that nobody has waited for does not count. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+[ZX]/m.test(readFileSync(`/proc/${String(pid)}/status`, "utf8"));
+  } catch {
+    return false;
+  }
 }

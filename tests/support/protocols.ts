@@ -3,7 +3,9 @@ import type { Client, Interceptor, Transport } from "@connectrpc/connect";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
+import { InventoryService } from "#gen/commerce/inventory/v1/inventory_pb.ts";
 import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { PaymentService } from "#gen/commerce/payment/v1/payment_pb.ts";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
 import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
@@ -55,6 +57,8 @@ export interface Clients {
   readonly users: Client<typeof UserService>;
   readonly products: Client<typeof ProductService>;
   readonly orders: Client<typeof OrderService>;
+  readonly payments: Client<typeof PaymentService>;
+  readonly inventory: Client<typeof InventoryService>;
   readonly auth: Client<typeof AuthService>;
 }
 
@@ -64,6 +68,8 @@ export function clientsOf(transport: Transport): Clients {
     users: client(UserService),
     products: client(ProductService),
     orders: client(OrderService),
+    payments: client(PaymentService),
+    inventory: client(InventoryService),
     auth: client(AuthService),
   };
 }

@@ -37,6 +37,8 @@ export interface TestRoleOptions {
   /** The roles that it calls, see {@link peer}. */
   readonly peers?: readonly ServedService[];
   readonly clock?: TestClock;
+  /** Where the raw routes of other roles are; nowhere where nothing is said. */
+  readonly routesUrl?: (role: string) => string;
   /** Whether the role passes on the calls of outsiders, as the registry says. */
   readonly edge?: boolean;
 }
@@ -105,8 +107,10 @@ export async function startTestRole(
     broadcast: silent,
     wakeInbox: () => undefined,
     publicUrl: () => "http://shop.test",
+    routesUrl: (role) => options.routesUrl?.(role) ?? `http://127.0.0.1:1/-/${role}`,
     pages: createPageTokens(name, secret),
     key: (purpose) => deriveKey(secret, name, purpose),
+    sharedKey: (purpose) => deriveKey(secret, "", purpose),
     clock,
     log,
     others: {},

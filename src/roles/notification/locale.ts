@@ -1,3 +1,4 @@
+import { decimalText, decimalsOf } from "../../platform/money.ts";
 import { english } from "./texts-en.ts";
 import { german } from "./texts-de.ts";
 import type { Texts } from "./texts.ts";
@@ -38,28 +39,14 @@ function canonical(tag: string): string[] {
   }
 }
 
-/**
- * Decimals of the currencies of ISO 4217 that do not have two. Not those of Intl: where small coins are gone it has none,
- * HUF and IDR are among these, and would make a hundred times the amount of what we are told in minor units.
- */
-const DECIMALS: ReadonlyMap<string, number> = new Map([
-  ..."BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(" ").map((code) => [code, 0] as const),
-  ..."BHD IQD JOD KWD LYD OMR TND".split(" ").map((code) => [code, 3] as const),
-  ..."CLF UYW".split(" ").map((code) => [code, 4] as const),
-]);
-
 /** An amount as the locale writes it, exact: minor units are put into a decimal text, never into a float. */
 export function formatMoney(formats: string, { currency, minor }: { currency: string; minor: string }): string {
-  const digits = DECIMALS.get(currency) ?? 2;
+  const digits = decimalsOf(currency);
   const format = new Intl.NumberFormat(formats, {
     style: "currency",
     currency,
     minimumFractionDigits: digits,
     maximumFractionDigits: digits,
   });
-  const sign = minor.startsWith("-") ? "-" : "";
-  const units = minor.replace("-", "").padStart(digits + 1, "0");
-  const whole = units.slice(0, units.length - digits);
-  const decimal = digits === 0 ? whole : `${whole}.${units.slice(-digits)}`;
-  return format.format(`${sign}${decimal}` as Intl.StringNumericLiteral);
+  return format.format(decimalText({ currency, minor: BigInt(minor) }) as Intl.StringNumericLiteral);
 }

@@ -1,14 +1,19 @@
 import type { Transaction } from "kysely";
+import { afterCommit } from "../../platform/database.ts";
 import { versionMismatch } from "../../platform/errors.ts";
-import { orderErrors } from "./errors.ts";
-import type { OrderAnnouncements } from "./events.ts";
+import { newId } from "../../platform/id.ts";
+import { wrongState } from "./errors.ts";
+import type { ChangeContext } from "./fulfil-order.ts";
 import type { Order } from "./order.ts";
 import { decideCancel } from "./order.ts";
+import { words } from "./saga-words.ts";
 import type { OrderTables } from "./schema.ts";
-import { advanceOrder, lockOrder } from "./store.ts";
+import { changeOrder, lockOrder } from "./store.ts";
+import { insertSaga, wakeSagas } from "./store-sagas.ts";
 
 /**
- * Cancels an order that is not settled; a cancelled one stays as it is.
+ * Notes that an order is to be cancelled: its checkout undoes what it has done, or where it is confirmed a saga of its own
+ * pays it back. One that is cancelled, or about to be, stays as it is.
  * @param expectedVersion 0 skips the check.
  * @throws AppError NOT_FOUND, VERSION_MISMATCH, WRONG_STATE
  */
@@ -16,21 +21,16 @@ export async function cancelOrder(
   trx: Transaction<OrderTables>,
   id: string,
   expectedVersion: number,
-  now: Date,
-  announce: OrderAnnouncements,
+  { now, announce, wake }: ChangeContext,
 ): Promise<Order> {
   const order = await lockOrder(trx, id);
   if (expectedVersion !== 0 && order.version !== expectedVersion) throw versionMismatch(order.version);
-  switch (decideCancel(order.state)) {
-    case "nothing":
-      return order;
-    case "too late":
-      throw orderErrors.WRONG_STATE({
-        message: `An order that is ${order.state} cannot be cancelled.`,
-        metadata: { state: order.state },
-        preconditions: [{ type: "WRONG_STATE", subject: id, description: `The order is ${order.state}.` }],
-      });
-    case "cancel":
-      return advanceOrder(trx, order, "CANCELLED", { reason: "CANCEL_REQUESTED", metadata: {} }, now, announce);
-  }
+  const decision = decideCancel(order);
+  if (decision === "nothing") return order;
+  if (decision === "too late") throw wrongState(order, "cannot be cancelled");
+  const requested = await changeOrder(trx, order, { cancelRequested: true }, [words.cancelRequested()], now, announce);
+  if (decision === "undo") await wakeSagas(trx, [id]);
+  else await insertSaga(trx, { id: newId(), orderId: id, kind: "CANCEL", step: "SETTLE" }, now);
+  afterCommit(trx, wake);
+  return requested;
 }

@@ -1,12 +1,28 @@
 import type { RawBuilder, Transaction } from "kysely";
 import { OrderEventSchema } from "#gen/commerce/order/v1/events_pb.ts";
+import { PaymentEventSchema } from "#gen/commerce/payment/v1/events_pb.ts";
 import type { EventsDeclaration } from "../../platform/events/declaration.ts";
+import { consumption } from "../../platform/events/declaration.ts";
 import type { Outbox } from "../../platform/events/outbox.ts";
 import type { Order, OrderState } from "./order.ts";
 import { orderToProto } from "./rpc-messages.ts";
 import type { OrderTables } from "./schema.ts";
 
-export const orderEvents = { emits: { schema: OrderEventSchema, version: 1 } } satisfies EventsDeclaration;
+/** All that may let an order go on that waits. */
+export const paymentConsumption = consumption(PaymentEventSchema, 1, [
+  "authorized",
+  "declined",
+  "captured",
+  "captureFailed",
+  "voided",
+  "refunded",
+  "refundFailed",
+]);
+
+export const orderEvents = {
+  emits: { schema: OrderEventSchema, version: 1 },
+  consumes: [paymentConsumption],
+} satisfies EventsDeclaration;
 
 const cases = {
   PENDING: "placed",

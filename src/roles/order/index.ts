@@ -1,38 +1,82 @@
-import { validator } from "../../platform/config.ts";
-import { defineRole } from "../../platform/role.ts";
-import { serve } from "../../platform/call.ts";
 import { OrderEventSchema } from "#gen/commerce/order/v1/events_pb.ts";
-import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { DeadLetterService, OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { serve } from "../../platform/call.ts";
+import { validator } from "../../platform/config.ts";
+import { wholeNumber } from "../../platform/config-validators.ts";
+import { createDeadLetterRpc } from "../../platform/events/dead-letters.ts";
+import type { RoleDefinition } from "../../platform/role.ts";
+import { defineRole } from "../../platform/role.ts";
+import { createConsumers } from "./consume-events.ts";
 import { announceOrders } from "./events.ts";
+import { checkoutPeers } from "./peers-checkout.ts";
 import { orderPeers } from "./peers.ts";
 import { orderRpc } from "./rpc.ts";
+import type { SagaTimings } from "./run-sagas.ts";
+import { sagaTimings, startSagas } from "./run-sagas.ts";
 import type { OrderTables } from "./schema.ts";
 import { ORDER_CHANNEL } from "./store.ts";
 import { parseTaxTable, sampleTaxTable } from "./tax.ts";
 
 const taxTable = validator(parseTaxTable);
+const seconds = wholeNumber(1, 604_800);
 
-/** Orders: recording them, reading them, and what becomes of them. */
-export default defineRole({
-  config: {
-    TAX_TABLE: taxTable({
-      default: sampleTaxTable,
-      desc: 'JSON: {"inclusive":false,"country":"DE","rates":{"DE":{"standard":1900,"reduced":700}}} in basis points',
-    }),
-  },
-  start({ config, database, listen, outbox, peers, pages, clock, stopping }) {
-    const db = database<OrderTables>();
-    const notifications = listen(ORDER_CHANNEL);
-    const handlers = orderRpc({
-      db,
-      notifications,
-      stopping,
-      peers: orderPeers(peers),
-      taxes: config.TAX_TABLE,
-      pages,
-      clock,
-      announce: announceOrders(outbox(OrderEventSchema)),
-    });
-    return { services: [serve(OrderService, handlers)] };
-  },
-});
+/** Orders: recording them, reading them, and carrying them out. Tests are in more of a hurry than shops. */
+export function orderRole(timings: SagaTimings = sagaTimings): RoleDefinition {
+  return defineRole({
+    config: {
+      TAX_TABLE: taxTable({
+        default: sampleTaxTable,
+        desc: 'JSON: {"inclusive":false,"country":"DE","rates":{"DE":{"standard":1900,"reduced":700}}} in basis points',
+      }),
+      ORDER_PAYMENT_SECONDS: seconds({
+        default: 1_800,
+        desc: "Seconds that a buyer has for confirming a payment; the order is cancelled then",
+      }),
+      ORDER_HOLD_SECONDS: seconds({
+        default: 2_100,
+        desc: "Seconds that the units of an order are held until it is paid; more than ORDER_PAYMENT_SECONDS",
+      }),
+    },
+    start({ config, database, listen, outbox, peers, pages, clock, stopping, wakeInbox, log }) {
+      const db = database<OrderTables>();
+      const announce = announceOrders(outbox(OrderEventSchema));
+      const limits = { ...timings, paymentMs: config.ORDER_PAYMENT_SECONDS * 1_000 };
+      const sagas = startSagas(
+        {
+          db,
+          announce,
+          peers: checkoutPeers(peers),
+          clock,
+          limits,
+          leaseMs: timings.leaseMs,
+          callMs: timings.callMs,
+          holdSeconds: config.ORDER_HOLD_SECONDS,
+          log,
+        },
+        timings,
+      );
+      const { wake, isOverloaded } = sagas;
+      const handlers = orderRpc({
+        db,
+        notifications: listen(ORDER_CHANNEL),
+        stopping,
+        peers: orderPeers(peers),
+        taxes: config.TAX_TABLE,
+        pages,
+        clock,
+        announce,
+        wake,
+        isOverloaded,
+      });
+      const consumers = createConsumers(wake);
+      const deadLetters = createDeadLetterRpc({ db: database<unknown>(), pages, consumers, wake: wakeInbox });
+      return {
+        services: [serve(OrderService, handlers), serve(DeadLetterService, deadLetters)],
+        consumers,
+        close: () => sagas.close(),
+      };
+    },
+  });
+}
+
+export default orderRole();

@@ -53,6 +53,29 @@ export interface Address {
   readonly phone: string;
 }
 
+/** Units of a line, with what they cost less discounts and with tax. */
+export interface RefundLine {
+  /** The number of the line, from 1. */
+  readonly number: number;
+  readonly quantity: number;
+  readonly minor: bigint;
+}
+
+export type RefundState = "PENDING" | "SUCCEEDED" | "FAILED";
+
+/** Money of an order that goes back, in minor units of the order's currency. */
+export interface Refund {
+  readonly id: string;
+  readonly minor: bigint;
+  readonly state: RefundState;
+  readonly reason: string;
+  readonly lines: readonly RefundLine[];
+  readonly restock: boolean;
+  /** With FAILED. */
+  readonly failureCode: string;
+  readonly createdAt: Date;
+}
+
 /** An order as it is recorded. Amounts are minor units of its one currency. */
 export interface Order {
   readonly id: string;
@@ -65,17 +88,51 @@ export interface Order {
   readonly itemsMinor: bigint;
   readonly totalMinor: bigint;
   readonly paymentMethodToken: string | undefined;
+  readonly paymentMethodId: string | undefined;
   readonly shippingAddress: Address | undefined;
   readonly billingAddress: Address | undefined;
   readonly nextAction: { readonly redirectUrl: string } | undefined;
   readonly expiresAt: Date | undefined;
+  /** It is to be cancelled, and that is not done yet. */
+  readonly cancelRequested: boolean;
+  /** Oldest first. */
+  readonly refunds: readonly Refund[];
+  /** The sum of the refunds that have not failed. */
+  readonly refundsMinor: bigint;
   readonly version: number;
   readonly createdAt: Date;
   readonly updatedAt: Date;
 }
 
-/** One step of an order's history. */
-export interface OrderTransition {
+/** What is done for an order; most leave its state as it is. */
+export type OrderStep =
+  | "PLACED"
+  | "STOCK_RESERVED"
+  | "PAYMENT_ACTION_REQUIRED"
+  | "PAYMENT_AUTHORIZED"
+  | "STOCK_COMMITTED"
+  | "CONFIRMED"
+  | "PAYMENT_VOIDED"
+  | "STOCK_RELEASED"
+  | "REJECTED"
+  | "CANCEL_REQUESTED"
+  | "CANCELLED"
+  | "REFUND_REQUESTED"
+  | "REFUNDED"
+  | "REFUND_FAILED"
+  | "STOCK_RETURNED"
+  | "FULFILLED"
+  | "DELIVERED";
+
+/** One row of an order's history, as it is written. */
+export interface HistoryEntry {
+  readonly step: OrderStep;
+  /** In words, for people who look after the shop. */
+  readonly message: string;
+}
+
+/** One row of an order's history. */
+export interface OrderTransition extends HistoryEntry {
   /** From 1 without gaps. */
   readonly position: bigint;
   readonly state: OrderState;
@@ -83,8 +140,33 @@ export interface OrderTransition {
   readonly occurredAt: Date;
 }
 
-/** What a request to cancel does to an order: a new state, nothing, or it is too late. */
-export function decideCancel(state: OrderState): "cancel" | "nothing" | "too late" {
-  if (state === "CANCELLED") return "nothing";
-  return state === "PENDING" || state === "AWAITING_PAYMENT" ? "cancel" : "too late";
+/** The step of a row that a release wrote which knew no steps. */
+export function stepOf(state: OrderState): OrderStep {
+  if (state === "PENDING") return "PLACED";
+  return state === "AWAITING_PAYMENT" ? "PAYMENT_ACTION_REQUIRED" : state;
+}
+
+/**
+ * What a request to cancel does to an order: what is under way is undone, what is confirmed is paid back, nothing, or it
+ * is too late.
+ */
+export function decideCancel(
+  order: Pick<Order, "state" | "cancelRequested">,
+): "undo" | "pay back" | "nothing" | "too late" {
+  if (order.state === "CANCELLED" || order.cancelRequested) return "nothing";
+  if (order.state === "PENDING" || order.state === "AWAITING_PAYMENT") return "undo";
+  return order.state === "CONFIRMED" ? "pay back" : "too late";
+}
+
+/** Whether money of an order can be paid back. */
+export function isRefundable({ state, cancelRequested }: Pick<Order, "state" | "cancelRequested">): boolean {
+  return !cancelRequested && (state === "CONFIRMED" || state === "FULFILLED" || state === "DELIVERED");
+}
+
+/** Whether the goods may leave: it is confirmed, nobody cancels it, and not all of its money goes back. */
+export function mayBeFulfilled(
+  order: Pick<Order, "state" | "cancelRequested" | "refundsMinor" | "totalMinor">,
+): boolean {
+  if (order.state !== "CONFIRMED" || order.cancelRequested) return false;
+  return order.totalMinor === 0n || order.refundsMinor < order.totalMinor;
 }

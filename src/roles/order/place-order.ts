@@ -2,6 +2,7 @@ import type { Kysely } from "kysely";
 import type { Call } from "../../platform/call.ts";
 import type { Clock } from "../../platform/clock.ts";
 import { isConnectionLost } from "../../platform/database-errors.ts";
+import { errors } from "../../platform/errors.ts";
 import { newId } from "../../platform/id.ts";
 import type { Claim } from "../../platform/idempotency.ts";
 import { inProgress } from "../../platform/idempotency.ts";
@@ -11,21 +12,27 @@ import type { OrderAnnouncements } from "./events.ts";
 import type { Address, Order } from "./order.ts";
 import { noReason } from "./order.ts";
 import type { Offer, OrderPeers } from "./peers.ts";
-import type { Line } from "./pricing.ts";
+import type { Charge, Line, Price, TaxRule } from "./pricing.ts";
 import { priceOrder } from "./pricing.ts";
 import type { OrderTables } from "./schema.ts";
 import { findOrder, insertOrder } from "./store.ts";
 import type { TaxTable } from "./tax.ts";
 import { taxRate } from "./tax.ts";
 
+/** Milliseconds after which a buyer may try again where too many orders wait. */
+const OVERLOADED_RETRY_MS = 5_000;
+
 /** What a buyer asks for, checked. */
 export interface OrderDraft {
   readonly userId: string;
   readonly items: readonly { readonly sku: string; readonly quantity: number }[];
   readonly paymentMethodToken: string | undefined;
+  readonly paymentMethodId: string | undefined;
   readonly shippingAddress: Address | undefined;
   readonly billingAddress: Address | undefined;
   readonly expectedTotal: Money | undefined;
+  /** Granted or asked for by a person. */
+  readonly charges: readonly Charge[];
 }
 
 export interface PlaceOrderContext {
@@ -34,6 +41,10 @@ export interface PlaceOrderContext {
   readonly taxes: TaxTable;
   readonly clock: Clock;
   readonly announce: OrderAnnouncements;
+  /** Has what was recorded carried out. */
+  readonly wake: () => void;
+  /** Whether so many orders wait that no more should come. */
+  readonly isOverloaded: () => boolean;
 }
 
 /**
@@ -41,8 +52,8 @@ export interface PlaceOrderContext {
  * recorded, and the key's row has the answer.
  *
  * @param respond the answer that a replay gets, in bytes.
- * @throws AppError SKU_UNAVAILABLE, USER_UNAVAILABLE, MIXED_CURRENCY, PRICE_CHANGED, AMOUNT_TOO_LARGE: nothing is
- * recorded then.
+ * @throws AppError SKU_UNAVAILABLE, USER_UNAVAILABLE, MIXED_CURRENCY, PRICE_CHANGED, AMOUNT_TOO_LARGE,
+ * DISCOUNT_TOO_LARGE, OVERLOADED: nothing is recorded then.
  */
 export async function placeOrder(
   context: PlaceOrderContext,
@@ -51,14 +62,17 @@ export async function placeOrder(
   claim: Claim | undefined,
   respond: (order: Order) => Buffer,
 ): Promise<Order | undefined> {
-  const { db, peers, announce } = context;
+  const { db, peers, announce, wake } = context;
+  if (context.isOverloaded()) throw errors.OVERLOADED({ retryAfterMs: OVERLOADED_RETRY_MS });
   const skus = draft.items.map(({ sku }) => sku);
   const [buyer, offers] = await Promise.all([peers.findBuyer(call, draft.userId), peers.findOffers(call, skus)]);
   if (!buyer?.active) throw userUnavailable(draft.userId);
   const order = priced(context, draft, offersOf(skus, offers));
   const claimed = claim && { claim, response: respond(order) };
   try {
-    return (await insertOrder(db, order, claimed, announce)) ? order : undefined;
+    const isRecorded = await insertOrder(db, order, claimed, announce);
+    if (isRecorded) wake();
+    return isRecorded ? order : undefined;
   } catch (error) {
     if (!isConnectionLost(error)) {
       if (claim) inProgress(error);
@@ -68,6 +82,7 @@ export async function placeOrder(
     const recorded = await findOrder(db, order.id).catch(() => undefined);
     if (recorded) {
       announce.wake();
+      wake();
       return recorded;
     }
     throw error;
@@ -115,10 +130,8 @@ function priced({ taxes, clock }: PlaceOrderContext, draft: OrderDraft, offers: 
     return { number: index + 1, sku, productId, title, options, unitMinor: price.minor, quantity, taxCategory };
   });
   const country = draft.shippingAddress?.countryCode ?? taxes.country;
-  const price = priceOrder(lines, [], {
-    inclusive: taxes.inclusive,
-    rateOf: (category) => taxRate(taxes, country, category),
-  });
+  const rule = { inclusive: taxes.inclusive, rateOf: (category: string) => taxRate(taxes, country, category) };
+  const price = priceOf(lines, draft.charges, rule);
   checkExpected(draft.expectedTotal, { currency, minor: price.totalMinor });
   const now = clock.now();
   return {
@@ -129,14 +142,30 @@ function priced({ taxes, clock }: PlaceOrderContext, draft: OrderDraft, offers: 
     currency,
     ...price,
     paymentMethodToken: draft.paymentMethodToken,
+    paymentMethodId: draft.paymentMethodId,
     shippingAddress: draft.shippingAddress,
     billingAddress: draft.billingAddress ?? draft.shippingAddress,
     nextAction: undefined,
     expiresAt: undefined,
+    cancelRequested: false,
+    refunds: [],
+    refundsMinor: 0n,
     version: 1,
     createdAt: now,
     updatedAt: now,
   };
+}
+
+function priceOf(lines: readonly Line[], charges: readonly Charge[], rule: TaxRule): Price {
+  try {
+    return priceOrder(lines, charges, rule);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw orderErrors.DISCOUNT_TOO_LARGE({
+      preconditions: [{ type: "DISCOUNT_TOO_LARGE", subject: "adjustments", description: error.message }],
+      cause: error,
+    });
+  }
 }
 
 function checkExpected(expected: Money | undefined, total: Money): void {

@@ -1,10 +1,10 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { AddressSchema } from "#gen/commerce/common/v1/address_pb.ts";
-import type { OrderSchema } from "#gen/commerce/order/v1/order_pb.ts";
-import { AdjustmentKind, OrderState } from "#gen/commerce/order/v1/order_pb.ts";
-import { moneyToProto } from "../../platform/money.ts";
-import type { Address, Order } from "./order.ts";
+import type { OrderRefundSchema, OrderSchema, OrderTransitionSchema } from "#gen/commerce/order/v1/order_pb.ts";
+import { AdjustmentKind, OrderRefundState, OrderState, OrderStep } from "#gen/commerce/order/v1/order_pb.ts";
+import { moneyToProto, sumMinor } from "../../platform/money.ts";
+import type { Address, Order, OrderTransition, Refund } from "./order.ts";
 
 /** An order as every method answers it. */
 export function orderToProto(order: Order): MessageInitShape<typeof OrderSchema> {
@@ -40,6 +40,11 @@ export function orderToProto(order: Order): MessageInitShape<typeof OrderSchema>
     ...(order.nextAction && { nextAction: order.nextAction }),
     ...(order.expiresAt && { expiresAt: timestampFromDate(order.expiresAt) }),
     version: order.version,
+    cancelRequested: order.cancelRequested,
+    refunds: order.refunds.map((refund) => refundToProto(refund, order.currency)),
+    refundedAmount: money(
+      sumMinor(order.refunds.filter(({ state }) => state === "SUCCEEDED").map(({ minor }) => minor)),
+    ),
     createdAt: timestampFromDate(order.createdAt),
     updatedAt: timestampFromDate(order.updatedAt),
   };
@@ -47,4 +52,31 @@ export function orderToProto(order: Order): MessageInitShape<typeof OrderSchema>
 
 function addressToProto(address: Address): MessageInitShape<typeof AddressSchema> {
   return { ...address, lines: [...address.lines] };
+}
+
+export function refundToProto(refund: Refund, currency: string): MessageInitShape<typeof OrderRefundSchema> {
+  const { id, minor, state, reason, lines, restock, failureCode, createdAt } = refund;
+  return {
+    id,
+    amount: moneyToProto({ currency, minor }),
+    state: OrderRefundState[state],
+    reason,
+    lines: lines.map(({ number, quantity }) => ({ number, quantity })),
+    restock,
+    failureCode,
+    createdAt: timestampFromDate(createdAt),
+  };
+}
+
+export function eventToProto(event: OrderTransition): MessageInitShape<typeof OrderTransitionSchema> {
+  const { position, state, why, occurredAt, step, message } = event;
+  return {
+    position,
+    state: OrderState[state],
+    reason: why.reason,
+    reasonMetadata: why.metadata,
+    occurredAt: timestampFromDate(occurredAt),
+    step: OrderStep[step],
+    message,
+  };
 }

@@ -1,12 +1,9 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
-import type { Address as AddressMessage } from "#gen/commerce/common/v1/address_pb.ts";
+import { timestampDate } from "@bufbuild/protobuf/wkt";
 import type {
   BatchCreateOrdersResult,
   CreateOrderRequest,
   CreateOrderResponse,
-  OrderTransitionSchema,
   OrderService,
 } from "#gen/commerce/order/v1/order_pb.ts";
 import {
@@ -14,16 +11,20 @@ import {
   CancelOrderResponseSchema,
   CreateOrderRequestSchema,
   CreateOrderResponseSchema,
+  DeliverOrderRequestSchema,
+  DeliverOrderResponseSchema,
+  FulfilOrderRequestSchema,
+  FulfilOrderResponseSchema,
   ListOrdersRequestSchema,
   OrderSchema,
-  OrderState,
+  RefundOrderRequestSchema,
+  RefundOrderResponseSchema,
   WaitFor,
 } from "#gen/commerce/order/v1/order_pb.ts";
 import type { Call, Handlers } from "../../platform/call.ts";
 import { errors, invalidRequest, notFound } from "../../platform/errors.ts";
 import type { Outcome } from "../../platform/idempotency.ts";
 import { answer, claimOf, createCoalescer, createOnce, findReplay } from "../../platform/idempotency.ts";
-import { parseMoney } from "../../platform/money.ts";
 import type { PageTokens } from "../../platform/page.ts";
 import { checkActsFor } from "../../platform/rules/access.ts";
 import { toAppError } from "../../platform/rules/errors.ts";
@@ -31,13 +32,18 @@ import { createMessageCheck } from "../../platform/rules/validate.ts";
 import { mapConcurrently } from "../../platform/streams.ts";
 import { toStatus } from "../../platform/wire.ts";
 import { cancelOrder } from "./cancel-order.ts";
-import type { Address, Order, OrderTransition } from "./order.ts";
-import type { OrderDraft, PlaceOrderContext } from "./place-order.ts";
+import type { ChangeContext } from "./fulfil-order.ts";
+import { deliverOrder, fulfilOrder } from "./fulfil-order.ts";
+import type { Order } from "./order.ts";
+import { isSettled } from "./order.ts";
+import type { PlaceOrderContext } from "./place-order.ts";
 import { placeOrder } from "./place-order.ts";
-import { findOrder, listEvents, listOrders } from "./store.ts";
-import { orderToProto } from "./rpc-messages.ts";
+import { refundOrder } from "./refund-order.ts";
+import { eventToProto, orderToProto, refundToProto } from "./rpc-messages.ts";
+import { ownerOf, parseDraft, parseRefund, stateNames } from "./rpc-requests.ts";
+import { findOrder, listEvents, listOrders, listOrdersById } from "./store.ts";
 import type { WatchContext } from "./watch-order.ts";
-import { waitUntilSettled, watchOrder } from "./watch-order.ts";
+import { waitUntil, watchOrder } from "./watch-order.ts";
 
 /** Orders of one stream or batch that are at work at the same time. */
 const CONCURRENT_ORDERS = 32;
@@ -49,10 +55,12 @@ export interface OrderRpcContext extends PlaceOrderContext, WatchContext {
 }
 
 export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService> {
-  const { db, clock, pages, announce } = context;
+  const { db, clock, pages, announce, wake } = context;
   const check = createMessageCheck();
   const coalesce = createCoalescer();
   const once = createOnce(db);
+
+  const change = (): ChangeContext => ({ now: clock.now(), announce, wake });
 
   /** Records the order of a request, once per idempotency key. */
   function record(request: CreateOrderRequest, call: Call): Promise<Outcome<CreateOrderResponse>> {
@@ -105,7 +113,8 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
     async createOrder(request, call) {
       const result = answer(call, await record(request, call));
       if (request.waitFor !== WaitFor.SETTLED || !result.order) return result;
-      return { order: orderToProto(await waitUntilSettled(context, call, result.order.id)) };
+      const settled = await waitUntil(context, call, result.order.id, ({ state }) => isSettled(state));
+      return { order: orderToProto(settled) };
     },
 
     async *createOrders(requests, call) {
@@ -159,13 +168,54 @@ export function orderRpc(context: OrderRpcContext): Handlers<typeof OrderService
     },
 
     async cancelOrder(request, call) {
-      await findFor(call, request.id, "order.write");
-      const claim = claimOf(call, CancelOrderRequestSchema, request);
+      const { id } = await findFor(call, request.id, "order.write");
+      const claim = claimOf(call, CancelOrderRequestSchema, request, { omit: ["waitFor"] });
       const outcome = await once(claim, CancelOrderResponseSchema, async (trx) => {
-        const order = await cancelOrder(trx, request.id, request.expectedVersion, clock.now(), announce);
+        const order = await cancelOrder(trx, id, request.expectedVersion, change());
         return create(CancelOrderResponseSchema, { order: orderToProto(order) });
       });
+      const result = answer(call, outcome);
+      if (request.waitFor !== WaitFor.SETTLED) return result;
+      return { order: orderToProto(await waitUntil(context, call, id, (order) => !order.cancelRequested)) };
+    },
+
+    async refundOrder(request, call) {
+      const { id } = await findFor(call, request.id, "order.refund");
+      const wish = parseRefund(request);
+      const claim = claimOf(call, RefundOrderRequestSchema, request);
+      const outcome = await once(claim, RefundOrderResponseSchema, async (trx) => {
+        const { order, refund } = await refundOrder(trx, id, wish, change());
+        const refunded = refundToProto(refund, order.currency);
+        return create(RefundOrderResponseSchema, { order: orderToProto(order), refund: refunded });
+      });
       return answer(call, outcome);
+    },
+
+    async fulfilOrder(request, call) {
+      const { id } = await findFor(call, request.id, "order.fulfil");
+      const claim = claimOf(call, FulfilOrderRequestSchema, request);
+      const outcome = await once(claim, FulfilOrderResponseSchema, async (trx) => {
+        const order = await fulfilOrder(trx, id, request.expectedVersion, change());
+        return create(FulfilOrderResponseSchema, { order: orderToProto(order) });
+      });
+      return answer(call, outcome);
+    },
+
+    async deliverOrder(request, call) {
+      const { id } = await findFor(call, request.id, "order.fulfil");
+      const claim = claimOf(call, DeliverOrderRequestSchema, request);
+      const outcome = await once(claim, DeliverOrderResponseSchema, async (trx) => {
+        const order = await deliverOrder(trx, id, request.expectedVersion, change());
+        return create(DeliverOrderResponseSchema, { order: orderToProto(order) });
+      });
+      return answer(call, outcome);
+    },
+
+    async batchGetOrders({ ids }, call) {
+      const wanted = [...new Set(ids.map((id) => id.toLowerCase()))];
+      const orders = await listOrdersById(db, wanted, call.signal);
+      const found = new Set(orders.map(({ id }) => id));
+      return { orders: orders.map(orderToProto), absentIds: wanted.filter((id) => !found.has(id)) };
     },
 
     async listOrderEvents({ id }, call) {
@@ -205,51 +255,4 @@ function checkStreamed(keys: Map<number, string>, sequence: number, key: string)
 
 function respond(order: Order): CreateOrderResponse {
   return create(CreateOrderResponseSchema, { order: orderToProto(order) });
-}
-
-/** Whose orders a request is about: the caller's own, or the named user's where the caller may act for them. */
-function ownerOf(userId: string, { subject }: Call, permission: string): string {
-  const named = userId.toLowerCase();
-  if (named !== "") {
-    checkActsFor(subject, named, permission);
-    return named;
-  }
-  if (subject.kind === "user") return subject.id;
-  throw invalidRequest({ field: "user_id", description: "is required of a caller that is no user" });
-}
-
-function parseDraft(request: CreateOrderRequest, call: Call): OrderDraft {
-  return {
-    userId: ownerOf(request.userId, call, "order.write"),
-    items: request.items.map(({ sku, quantity }) => ({ sku, quantity })),
-    paymentMethodToken: request.paymentMethodToken === "" ? undefined : request.paymentMethodToken,
-    shippingAddress: request.shippingAddress && parseAddress(request.shippingAddress),
-    billingAddress: request.billingAddress && parseAddress(request.billingAddress),
-    expectedTotal: request.expectedTotal && parseMoney(request.expectedTotal, "expected_total", 0n),
-  };
-}
-
-function parseAddress({ $typeName: _type, $unknown: _unknown, ...address }: AddressMessage): Address {
-  return address;
-}
-
-const stateNames: ReadonlyMap<number, Order["state"]> = new Map(
-  (["PENDING", "AWAITING_PAYMENT", "CONFIRMED", "FULFILLED", "DELIVERED", "REJECTED", "CANCELLED"] as const).map(
-    (name) => [OrderState[name], name],
-  ),
-);
-
-function eventToProto({
-  position,
-  state,
-  why,
-  occurredAt,
-}: OrderTransition): MessageInitShape<typeof OrderTransitionSchema> {
-  return {
-    position,
-    state: OrderState[state],
-    reason: why.reason,
-    reasonMetadata: why.metadata,
-    occurredAt: timestampFromDate(occurredAt),
-  };
 }

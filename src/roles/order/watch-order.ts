@@ -2,7 +2,7 @@ import type { Kysely } from "kysely";
 import type { Call } from "../../platform/call.ts";
 import type { Notifications } from "../../platform/notifications.ts";
 import type { Order, OrderTransition } from "./order.ts";
-import { isFinal, isSettled } from "./order.ts";
+import { isFinal } from "./order.ts";
 import type { OrderTables } from "./schema.ts";
 import { getOrder, listEvents } from "./store.ts";
 
@@ -50,11 +50,12 @@ export async function* watchOrder(
   }
 }
 
-/** The order once it is settled, or as it stands when the call's time is nearly over or the process stops. */
-export async function waitUntilSettled(
+/** The order once it is as wanted, or as it stands when the call's time is nearly over or the process stops. */
+export async function waitUntil(
   { db, notifications, stopping }: WatchContext,
   call: Call,
   id: string,
+  isWanted: (order: Order) => boolean,
 ): Promise<Order> {
   const until = (call.deadline ?? Date.now()) - MARGIN_MS;
   const changes = notifications.watch(id);
@@ -63,7 +64,7 @@ export async function waitUntilSettled(
       const left = until - Date.now();
       const changed = changes.next(Math.max(0, Math.min(left, POLL_MS)), AbortSignal.any([call.signal, stopping]));
       const order = await getOrder(db, id, call.signal);
-      if (isSettled(order.state) || left <= 0 || stopping.aborted) return order;
+      if (isWanted(order) || left <= 0 || stopping.aborted) return order;
       await changed;
       call.signal.throwIfAborted();
     }

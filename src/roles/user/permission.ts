@@ -6,7 +6,15 @@ export type UserRole = "admin" | "support";
  * option or `checkActsFor` names; a test holds the list of `admin` against all of them.
  */
 const PERMISSIONS: Readonly<Record<UserRole, readonly string[]>> = {
-  support: ["notification.read", "order.read", "order.write", "user.read"],
+  support: [
+    "notification.read",
+    "order.read",
+    "order.refund",
+    "order.write",
+    "payment.read",
+    "stock.read",
+    "user.read",
+  ],
   admin: [
     "apikey.read",
     "apikey.write",
@@ -15,9 +23,15 @@ const PERMISSIONS: Readonly<Record<UserRole, readonly string[]>> = {
     "event.write",
     "notification.read",
     "notification.write",
+    "order.fulfil",
     "order.read",
+    "order.refund",
     "order.write",
+    "payment.read",
+    "payment.write",
     "product.write",
+    "stock.read",
+    "stock.write",
     "user.grant",
     "user.read",
     "user.write",

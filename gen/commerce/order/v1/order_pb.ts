@@ -10,6 +10,8 @@ import { file_buf_validate_validate } from "@bufbuild/protovalidate/gen/buf/vali
 import { file_commerce_common_v1_access } from "../../common/v1/access_pb.ts";
 import type { Address } from "../../common/v1/address_pb.ts";
 import { file_commerce_common_v1_address } from "../../common/v1/address_pb.ts";
+import type { GetDeadLetterRequestSchema, GetDeadLetterResponseSchema, ListDeadLettersRequestSchema, ListDeadLettersResponseSchema, ReplayDeadLetterRequestSchema, ReplayDeadLetterResponseSchema, SkipDeadLetterRequestSchema, SkipDeadLetterResponseSchema } from "../../common/v1/dead_letter_pb.ts";
+import { file_commerce_common_v1_dead_letter } from "../../common/v1/dead_letter_pb.ts";
 import type { Money } from "../../common/v1/money_pb.ts";
 import { file_commerce_common_v1_money } from "../../common/v1/money_pb.ts";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
@@ -22,7 +24,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file commerce/order/v1/order.proto.
  */
 export const file_commerce_order_v1_order: GenFile = /*@__PURE__*/
-  fileDesc("Ch1jb21tZXJjZS9vcmRlci92MS9vcmRlci5wcm90bxIRY29tbWVyY2Uub3JkZXIudjEi5QUKBU9yZGVyEgoKAmlkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSLAoFc3RhdGUYAyABKA4yHS5jb21tZXJjZS5vcmRlci52MS5PcmRlclN0YXRlEg4KBnJlYXNvbhgEIAEoCRJFCg9yZWFzb25fbWV0YWRhdGEYBSADKAsyLC5jb21tZXJjZS5vcmRlci52MS5PcmRlci5SZWFzb25NZXRhZGF0YUVudHJ5EisKBWxpbmVzGAYgAygLMhwuY29tbWVyY2Uub3JkZXIudjEuT3JkZXJMaW5lEjIKC2FkanVzdG1lbnRzGAcgAygLMh0uY29tbWVyY2Uub3JkZXIudjEuQWRqdXN0bWVudBIvCgxpdGVtc19hbW91bnQYCCABKAsyGS5jb21tZXJjZS5jb21tb24udjEuTW9uZXkSLwoMdG90YWxfYW1vdW50GAkgASgLMhkuY29tbWVyY2UuY29tbW9uLnYxLk1vbmV5EjUKEHNoaXBwaW5nX2FkZHJlc3MYCiABKAsyGy5jb21tZXJjZS5jb21tb24udjEuQWRkcmVzcxI0Cg9iaWxsaW5nX2FkZHJlc3MYCyABKAsyGy5jb21tZXJjZS5jb21tb24udjEuQWRkcmVzcxIyCgtuZXh0X2FjdGlvbhgMIAEoCzIdLmNvbW1lcmNlLm9yZGVyLnYxLk5leHRBY3Rpb24SLgoKZXhwaXJlc19hdBgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdmVyc2lvbhgOIAEoBRIuCgpjcmVhdGVkX2F0GA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgp1cGRhdGVkX2F0GBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBo1ChNSZWFzb25NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiowIKCU9yZGVyTGluZRIOCgZudW1iZXIYASABKAUSCwoDc2t1GAIgASgJEhIKCnByb2R1Y3RfaWQYAyABKAkSDQoFdGl0bGUYBCABKAkSOgoHb3B0aW9ucxgFIAMoCzIpLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVyTGluZS5PcHRpb25zRW50cnkSLQoKdW5pdF9wcmljZRgGIAEoCzIZLmNvbW1lcmNlLmNvbW1vbi52MS5Nb25leRIQCghxdWFudGl0eRgHIAEoBRIpCgZhbW91bnQYCCABKAsyGS5jb21tZXJjZS5jb21tb24udjEuTW9uZXkaLgoMT3B0aW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEirgEKCkFkanVzdG1lbnQSLwoEa2luZBgBIAEoDjIhLmNvbW1lcmNlLm9yZGVyLnYxLkFkanVzdG1lbnRLaW5kEhMKC2xpbmVfbnVtYmVyGAIgASgFEg0KBWxhYmVsGAMgASgJEikKBmFtb3VudBgEIAEoCzIZLmNvbW1lcmNlLmNvbW1vbi52MS5Nb25leRIQCghpbmNsdWRlZBgFIAEoCBIOCgZzb3VyY2UYBiABKAkiIgoKTmV4dEFjdGlvbhIUCgxyZWRpcmVjdF91cmwYASABKAkimgIKD09yZGVyVHJhbnNpdGlvbhIQCghwb3NpdGlvbhgBIAEoAxIsCgVzdGF0ZRgCIAEoDjIdLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVyU3RhdGUSDgoGcmVhc29uGAMgASgJEk8KD3JlYXNvbl9tZXRhZGF0YRgEIAMoCzI2LmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVyVHJhbnNpdGlvbi5SZWFzb25NZXRhZGF0YUVudHJ5Ei8KC29jY3VycmVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBo1ChNSZWFzb25NZXRhZGF0YUVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiQgoJT3JkZXJJdGVtEhYKA3NrdRgBIAEoCUIJukgGcgQQARhAEh0KCHF1YW50aXR5GAIgASgFQgu6SAgaBhjAhD0oASKeAwoSQ3JlYXRlT3JkZXJSZXF1ZXN0EhwKB3VzZXJfaWQYASABKAlCC7pICNgBAXIDsAEBEjcKBWl0ZW1zGAIgAygLMhwuY29tbWVyY2Uub3JkZXIudjEuT3JkZXJJdGVtQgq6SAeSAQQIARBkEikKFHBheW1lbnRfbWV0aG9kX3Rva2VuGAMgASgJQguAAQG6SAVyAxj/ARI1ChBzaGlwcGluZ19hZGRyZXNzGAQgASgLMhsuY29tbWVyY2UuY29tbW9uLnYxLkFkZHJlc3MSNAoPYmlsbGluZ19hZGRyZXNzGAUgASgLMhsuY29tbWVyY2UuY29tbW9uLnYxLkFkZHJlc3MSMQoOZXhwZWN0ZWRfdG90YWwYBiABKAsyGS5jb21tZXJjZS5jb21tb24udjEuTW9uZXkSLgoPaWRlbXBvdGVuY3lfa2V5GAcgASgJQhW6SBJyEDIOXlsgLX5dezAsMjU1fSQSNgoId2FpdF9mb3IYCCABKA4yGi5jb21tZXJjZS5vcmRlci52MS5XYWl0Rm9yQgi6SAWCAQIQASI+ChNDcmVhdGVPcmRlclJlc3BvbnNlEicKBW9yZGVyGAEgASgLMhguY29tbWVyY2Uub3JkZXIudjEuT3JkZXIiZQoTQ3JlYXRlT3JkZXJzUmVxdWVzdBIQCghzZXF1ZW5jZRgBIAEoDRI8CgVvcmRlchgCIAEoCzIlLmNvbW1lcmNlLm9yZGVyLnYxLkNyZWF0ZU9yZGVyUmVxdWVzdEIGukgD2AEDIoIBChRDcmVhdGVPcmRlcnNSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoDRIpCgVvcmRlchgCIAEoCzIYLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVySAASIwoFZXJyb3IYAyABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCJiChhCYXRjaENyZWF0ZU9yZGVyc1JlcXVlc3QSRgoGb3JkZXJzGAEgAygLMiUuY29tbWVyY2Uub3JkZXIudjEuQ3JlYXRlT3JkZXJSZXF1ZXN0Qg+6SAySAQkIARBkIgPYAQMiWAoZQmF0Y2hDcmVhdGVPcmRlcnNSZXNwb25zZRI7CgdyZXN1bHRzGAEgAygLMiouY29tbWVyY2Uub3JkZXIudjEuQmF0Y2hDcmVhdGVPcmRlcnNSZXN1bHQihQEKF0JhdGNoQ3JlYXRlT3JkZXJzUmVzdWx0EhAKCHNlcXVlbmNlGAEgASgNEikKBW9yZGVyGAIgASgLMhguY29tbWVyY2Uub3JkZXIudjEuT3JkZXJIABIjCgVlcnJvchgDIAEoCzISLmdvb2dsZS5ycGMuU3RhdHVzSABCCAoGcmVzdWx0IicKD0dldE9yZGVyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQEiOwoQR2V0T3JkZXJSZXNwb25zZRInCgVvcmRlchgBIAEoCzIYLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVyIpQCChFMaXN0T3JkZXJzUmVxdWVzdBIcCgd1c2VyX2lkGAEgASgJQgu6SAjYAQFyA7ABARJACgZzdGF0ZXMYAiADKA4yHS5jb21tZXJjZS5vcmRlci52MS5PcmRlclN0YXRlQhG6SA6SAQsQCiIHggEEEAEgABIxCg1jcmVhdGVkX3NpbmNlGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVkX2JlZm9yZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGgoJcGFnZV9zaXplGAUgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YBiABKAlCCLpIBXIDGOgHIlcKEkxpc3RPcmRlcnNSZXNwb25zZRIoCgZvcmRlcnMYASADKAsyGC5jb21tZXJjZS5vcmRlci52MS5PcmRlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkifQoSQ2FuY2VsT3JkZXJSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgFQge6SAQaAigAEi4KD2lkZW1wb3RlbmN5X2tleRgDIAEoCUIVukgSchAyDl5bIC1+XXswLDI1NX0kIj4KE0NhbmNlbE9yZGVyUmVzcG9uc2USJwoFb3JkZXIYASABKAsyGC5jb21tZXJjZS5vcmRlci52MS5PcmRlciIuChZMaXN0T3JkZXJFdmVudHNSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABASJNChdMaXN0T3JkZXJFdmVudHNSZXNwb25zZRIyCgZldmVudHMYASADKAsyIi5jb21tZXJjZS5vcmRlci52MS5PcmRlclRyYW5zaXRpb24iSgoRV2F0Y2hPcmRlclJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEh8KDmFmdGVyX3Bvc2l0aW9uGAIgASgDQge6SAQiAigAIkcKEldhdGNoT3JkZXJSZXNwb25zZRIxCgVldmVudBgBIAEoCzIiLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVyVHJhbnNpdGlvbirqAQoKT3JkZXJTdGF0ZRIbChdPUkRFUl9TVEFURV9VTlNQRUNJRklFRBAAEhcKE09SREVSX1NUQVRFX1BFTkRJTkcQARIgChxPUkRFUl9TVEFURV9BV0FJVElOR19QQVlNRU5UEAISGQoVT1JERVJfU1RBVEVfQ09ORklSTUVEEAMSGQoVT1JERVJfU1RBVEVfRlVMRklMTEVEEAQSGQoVT1JERVJfU1RBVEVfREVMSVZFUkVEEAUSGAoUT1JERVJfU1RBVEVfUkVKRUNURUQQBhIZChVPUkRFUl9TVEFURV9DQU5DRUxMRUQQByqfAQoOQWRqdXN0bWVudEtpbmQSHwobQURKVVNUTUVOVF9LSU5EX1VOU1BFQ0lGSUVEEAASHAoYQURKVVNUTUVOVF9LSU5EX0RJU0NPVU5UEAESFwoTQURKVVNUTUVOVF9LSU5EX1RBWBACEhwKGEFESlVTVE1FTlRfS0lORF9TSElQUElORxADEhcKE0FESlVTVE1FTlRfS0lORF9GRUUQBCpQCgdXYWl0Rm9yEhgKFFdBSVRfRk9SX1VOU1BFQ0lGSUVEEAASFQoRV0FJVF9GT1JfUkVDT1JERUQQARIUChBXQUlUX0ZPUl9TRVRUTEVEEAIq+AEKEE9yZGVyRXJyb3JSZWFzb24SIgoeT1JERVJfRVJST1JfUkVBU09OX1VOU1BFQ0lGSUVEEAASJgoiT1JERVJfRVJST1JfUkVBU09OX1NLVV9VTkFWQUlMQUJMRRABEicKI09SREVSX0VSUk9SX1JFQVNPTl9VU0VSX1VOQVZBSUxBQkxFEAISJQohT1JERVJfRVJST1JfUkVBU09OX01JWEVEX0NVUlJFTkNZEAMSJAogT1JERVJfRVJST1JfUkVBU09OX1BSSUNFX0NIQU5HRUQQBBIiCh5PUkRFUl9FUlJPUl9SRUFTT05fV1JPTkdfU1RBVEUQBTLiBgoMT3JkZXJTZXJ2aWNlEmQKC0NyZWF0ZU9yZGVyEiUuY29tbWVyY2Uub3JkZXIudjEuQ3JlYXRlT3JkZXJSZXF1ZXN0GiYuY29tbWVyY2Uub3JkZXIudjEuQ3JlYXRlT3JkZXJSZXNwb25zZSIGirUYAggCEmsKDENyZWF0ZU9yZGVycxImLmNvbW1lcmNlLm9yZGVyLnYxLkNyZWF0ZU9yZGVyc1JlcXVlc3QaJy5jb21tZXJjZS5vcmRlci52MS5DcmVhdGVPcmRlcnNSZXNwb25zZSIGirUYAggCKAEwARJ2ChFCYXRjaENyZWF0ZU9yZGVycxIrLmNvbW1lcmNlLm9yZGVyLnYxLkJhdGNoQ3JlYXRlT3JkZXJzUmVxdWVzdBosLmNvbW1lcmNlLm9yZGVyLnYxLkJhdGNoQ3JlYXRlT3JkZXJzUmVzcG9uc2UiBoq1GAIIAhJeCghHZXRPcmRlchIiLmNvbW1lcmNlLm9yZGVyLnYxLkdldE9yZGVyUmVxdWVzdBojLmNvbW1lcmNlLm9yZGVyLnYxLkdldE9yZGVyUmVzcG9uc2UiCZACAYq1GAIIAhJkCgpMaXN0T3JkZXJzEiQuY29tbWVyY2Uub3JkZXIudjEuTGlzdE9yZGVyc1JlcXVlc3QaJS5jb21tZXJjZS5vcmRlci52MS5MaXN0T3JkZXJzUmVzcG9uc2UiCZACAYq1GAIIAhJkCgtDYW5jZWxPcmRlchIlLmNvbW1lcmNlLm9yZGVyLnYxLkNhbmNlbE9yZGVyUmVxdWVzdBomLmNvbW1lcmNlLm9yZGVyLnYxLkNhbmNlbE9yZGVyUmVzcG9uc2UiBoq1GAIIAhJzCg9MaXN0T3JkZXJFdmVudHMSKS5jb21tZXJjZS5vcmRlci52MS5MaXN0T3JkZXJFdmVudHNSZXF1ZXN0GiouY29tbWVyY2Uub3JkZXIudjEuTGlzdE9yZGVyRXZlbnRzUmVzcG9uc2UiCZACAYq1GAIIAhJmCgpXYXRjaE9yZGVyEiQuY29tbWVyY2Uub3JkZXIudjEuV2F0Y2hPcmRlclJlcXVlc3QaJS5jb21tZXJjZS5vcmRlci52MS5XYXRjaE9yZGVyUmVzcG9uc2UiCZACAYq1GAIIAjABYgZwcm90bzM", [file_buf_validate_validate, file_commerce_common_v1_access, file_commerce_common_v1_address, file_commerce_common_v1_money, file_google_protobuf_timestamp, file_google_rpc_status]);
+  fileDesc("Ch1jb21tZXJjZS9vcmRlci92MS9vcmRlci5wcm90bxIRY29tbWVyY2Uub3JkZXIudjEi5AYKBU9yZGVyEgoKAmlkGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSLAoFc3RhdGUYAyABKA4yHS5jb21tZXJjZS5vcmRlci52MS5PcmRlclN0YXRlEg4KBnJlYXNvbhgEIAEoCRJFCg9yZWFzb25fbWV0YWRhdGEYBSADKAsyLC5jb21tZXJjZS5vcmRlci52MS5PcmRlci5SZWFzb25NZXRhZGF0YUVudHJ5EisKBWxpbmVzGAYgAygLMhwuY29tbWVyY2Uub3JkZXIudjEuT3JkZXJMaW5lEjIKC2FkanVzdG1lbnRzGAcgAygLMh0uY29tbWVyY2Uub3JkZXIudjEuQWRqdXN0bWVudBIvCgxpdGVtc19hbW91bnQYCCABKAsyGS5jb21tZXJjZS5jb21tb24udjEuTW9uZXkSLwoMdG90YWxfYW1vdW50GAkgASgLMhkuY29tbWVyY2UuY29tbW9uLnYxLk1vbmV5EjUKEHNoaXBwaW5nX2FkZHJlc3MYCiABKAsyGy5jb21tZXJjZS5jb21tb24udjEuQWRkcmVzcxI0Cg9iaWxsaW5nX2FkZHJlc3MYCyABKAsyGy5jb21tZXJjZS5jb21tb24udjEuQWRkcmVzcxIyCgtuZXh0X2FjdGlvbhgMIAEoCzIdLmNvbW1lcmNlLm9yZGVyLnYxLk5leHRBY3Rpb24SLgoKZXhwaXJlc19hdBgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHdmVyc2lvbhgOIAEoBRIuCgpjcmVhdGVkX2F0GA8gASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgp1cGRhdGVkX2F0GBAgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIYChBjYW5jZWxfcmVxdWVzdGVkGBEgASgIEi8KB3JlZnVuZHMYEiADKAsyHi5jb21tZXJjZS5vcmRlci52MS5PcmRlclJlZnVuZBIyCg9yZWZ1bmRlZF9hbW91bnQYEyABKAsyGS5jb21tZXJjZS5jb21tb24udjEuTW9uZXkaNQoTUmVhc29uTWV0YWRhdGFFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIpICCgtPcmRlclJlZnVuZBIKCgJpZBgBIAEoCRIpCgZhbW91bnQYAiABKAsyGS5jb21tZXJjZS5jb21tb24udjEuTW9uZXkSMgoFc3RhdGUYAyABKA4yIy5jb21tZXJjZS5vcmRlci52MS5PcmRlclJlZnVuZFN0YXRlEg4KBnJlYXNvbhgEIAEoCRIxCgVsaW5lcxgFIAMoCzIiLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVyUmVmdW5kTGluZRIPCgdyZXN0b2NrGAYgASgIEhQKDGZhaWx1cmVfY29kZRgHIAEoCRIuCgpjcmVhdGVkX2F0GAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJFCg9PcmRlclJlZnVuZExpbmUSFwoGbnVtYmVyGAEgASgFQge6SAQaAigBEhkKCHF1YW50aXR5GAIgASgFQge6SAQaAigBIqMCCglPcmRlckxpbmUSDgoGbnVtYmVyGAEgASgFEgsKA3NrdRgCIAEoCRISCgpwcm9kdWN0X2lkGAMgASgJEg0KBXRpdGxlGAQgASgJEjoKB29wdGlvbnMYBSADKAsyKS5jb21tZXJjZS5vcmRlci52MS5PcmRlckxpbmUuT3B0aW9uc0VudHJ5Ei0KCnVuaXRfcHJpY2UYBiABKAsyGS5jb21tZXJjZS5jb21tb24udjEuTW9uZXkSEAoIcXVhbnRpdHkYByABKAUSKQoGYW1vdW50GAggASgLMhkuY29tbWVyY2UuY29tbW9uLnYxLk1vbmV5Gi4KDE9wdGlvbnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIq4BCgpBZGp1c3RtZW50Ei8KBGtpbmQYASABKA4yIS5jb21tZXJjZS5vcmRlci52MS5BZGp1c3RtZW50S2luZBITCgtsaW5lX251bWJlchgCIAEoBRINCgVsYWJlbBgDIAEoCRIpCgZhbW91bnQYBCABKAsyGS5jb21tZXJjZS5jb21tb24udjEuTW9uZXkSEAoIaW5jbHVkZWQYBSABKAgSDgoGc291cmNlGAYgASgJIiIKCk5leHRBY3Rpb24SFAoMcmVkaXJlY3RfdXJsGAEgASgJItcCCg9PcmRlclRyYW5zaXRpb24SEAoIcG9zaXRpb24YASABKAMSLAoFc3RhdGUYAiABKA4yHS5jb21tZXJjZS5vcmRlci52MS5PcmRlclN0YXRlEg4KBnJlYXNvbhgDIAEoCRJPCg9yZWFzb25fbWV0YWRhdGEYBCADKAsyNi5jb21tZXJjZS5vcmRlci52MS5PcmRlclRyYW5zaXRpb24uUmVhc29uTWV0YWRhdGFFbnRyeRIvCgtvY2N1cnJlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoEc3RlcBgGIAEoDjIcLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVyU3RlcBIPCgdtZXNzYWdlGAcgASgJGjUKE1JlYXNvbk1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJCCglPcmRlckl0ZW0SFgoDc2t1GAEgASgJQgm6SAZyBBABGEASHQoIcXVhbnRpdHkYAiABKAVCC7pICBoGGMCEPSgBIooEChJDcmVhdGVPcmRlclJlcXVlc3QSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQESNwoFaXRlbXMYAiADKAsyHC5jb21tZXJjZS5vcmRlci52MS5PcmRlckl0ZW1CCrpIB5IBBAgBEGQSKQoUcGF5bWVudF9tZXRob2RfdG9rZW4YAyABKAlCC4ABAbpIBXIDGP8BEjUKEHNoaXBwaW5nX2FkZHJlc3MYBCABKAsyGy5jb21tZXJjZS5jb21tb24udjEuQWRkcmVzcxI0Cg9iaWxsaW5nX2FkZHJlc3MYBSABKAsyGy5jb21tZXJjZS5jb21tb24udjEuQWRkcmVzcxIxCg5leHBlY3RlZF90b3RhbBgGIAEoCzIZLmNvbW1lcmNlLmNvbW1vbi52MS5Nb25leRIuCg9pZGVtcG90ZW5jeV9rZXkYByABKAlCFbpIEnIQMg5eWyAtfl17MCwyNTV9JBI2Cgh3YWl0X2ZvchgIIAEoDjIaLmNvbW1lcmNlLm9yZGVyLnYxLldhaXRGb3JCCLpIBYIBAhABEiYKEXBheW1lbnRfbWV0aG9kX2lkGAkgASgJQgu6SAjYAQFyA7ABARJCCgthZGp1c3RtZW50cxgKIAMoCzIjLmNvbW1lcmNlLm9yZGVyLnYxLk1hbnVhbEFkanVzdG1lbnRCCLpIBZIBAhAUIr4BChBNYW51YWxBZGp1c3RtZW50Ej0KBGtpbmQYASABKA4yIS5jb21tZXJjZS5vcmRlci52MS5BZGp1c3RtZW50S2luZEIMukgJggEGGAEYAxgEEhwKC2xpbmVfbnVtYmVyGAIgASgFQge6SAQaAigAEhgKBWxhYmVsGAMgASgJQgm6SAZyBBABGGQSFAoMYW1vdW50X21pbm9yGAQgASgDEh0KDHRheF9jYXRlZ29yeRgFIAEoCUIHukgEcgIYQCI+ChNDcmVhdGVPcmRlclJlc3BvbnNlEicKBW9yZGVyGAEgASgLMhguY29tbWVyY2Uub3JkZXIudjEuT3JkZXIiZQoTQ3JlYXRlT3JkZXJzUmVxdWVzdBIQCghzZXF1ZW5jZRgBIAEoDRI8CgVvcmRlchgCIAEoCzIlLmNvbW1lcmNlLm9yZGVyLnYxLkNyZWF0ZU9yZGVyUmVxdWVzdEIGukgD2AEDIoIBChRDcmVhdGVPcmRlcnNSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoDRIpCgVvcmRlchgCIAEoCzIYLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVySAASIwoFZXJyb3IYAyABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQggKBnJlc3VsdCJiChhCYXRjaENyZWF0ZU9yZGVyc1JlcXVlc3QSRgoGb3JkZXJzGAEgAygLMiUuY29tbWVyY2Uub3JkZXIudjEuQ3JlYXRlT3JkZXJSZXF1ZXN0Qg+6SAySAQkIARBkIgPYAQMiWAoZQmF0Y2hDcmVhdGVPcmRlcnNSZXNwb25zZRI7CgdyZXN1bHRzGAEgAygLMiouY29tbWVyY2Uub3JkZXIudjEuQmF0Y2hDcmVhdGVPcmRlcnNSZXN1bHQihQEKF0JhdGNoQ3JlYXRlT3JkZXJzUmVzdWx0EhAKCHNlcXVlbmNlGAEgASgNEikKBW9yZGVyGAIgASgLMhguY29tbWVyY2Uub3JkZXIudjEuT3JkZXJIABIjCgVlcnJvchgDIAEoCzISLmdvb2dsZS5ycGMuU3RhdHVzSABCCAoGcmVzdWx0IicKD0dldE9yZGVyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQEiOwoQR2V0T3JkZXJSZXNwb25zZRInCgVvcmRlchgBIAEoCzIYLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVyIpQCChFMaXN0T3JkZXJzUmVxdWVzdBIcCgd1c2VyX2lkGAEgASgJQgu6SAjYAQFyA7ABARJACgZzdGF0ZXMYAiADKA4yHS5jb21tZXJjZS5vcmRlci52MS5PcmRlclN0YXRlQhG6SA6SAQsQCiIHggEEEAEgABIxCg1jcmVhdGVkX3NpbmNlGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIyCg5jcmVhdGVkX2JlZm9yZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGgoJcGFnZV9zaXplGAUgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YBiABKAlCCLpIBXIDGOgHIlcKEkxpc3RPcmRlcnNSZXNwb25zZRIoCgZvcmRlcnMYASADKAsyGC5jb21tZXJjZS5vcmRlci52MS5PcmRlchIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkitQEKEkNhbmNlbE9yZGVyUmVxdWVzdBIUCgJpZBgBIAEoCUIIukgFcgOwAQESIQoQZXhwZWN0ZWRfdmVyc2lvbhgCIAEoBUIHukgEGgIoABIuCg9pZGVtcG90ZW5jeV9rZXkYAyABKAlCFbpIEnIQMg5eWyAtfl17MCwyNTV9JBI2Cgh3YWl0X2ZvchgEIAEoDjIaLmNvbW1lcmNlLm9yZGVyLnYxLldhaXRGb3JCCLpIBYIBAhABIj4KE0NhbmNlbE9yZGVyUmVzcG9uc2USJwoFb3JkZXIYASABKAsyGC5jb21tZXJjZS5vcmRlci52MS5PcmRlciLhAQoSUmVmdW5kT3JkZXJSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARI7CgVsaW5lcxgCIAMoCzIiLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVyUmVmdW5kTGluZUIIukgFkgECEGQSHQoMYW1vdW50X21pbm9yGAMgASgDQge6SAQiAigAEg8KB3Jlc3RvY2sYBCABKAgSGAoGcmVhc29uGAUgASgJQgi6SAVyAxj0AxIuCg9pZGVtcG90ZW5jeV9rZXkYBiABKAlCFbpIEnIQMg5eWyAtfl17MCwyNTV9JCJuChNSZWZ1bmRPcmRlclJlc3BvbnNlEicKBW9yZGVyGAEgASgLMhguY29tbWVyY2Uub3JkZXIudjEuT3JkZXISLgoGcmVmdW5kGAIgASgLMh4uY29tbWVyY2Uub3JkZXIudjEuT3JkZXJSZWZ1bmQifQoSRnVsZmlsT3JkZXJSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgFQge6SAQaAigAEi4KD2lkZW1wb3RlbmN5X2tleRgDIAEoCUIVukgSchAyDl5bIC1+XXswLDI1NX0kIj4KE0Z1bGZpbE9yZGVyUmVzcG9uc2USJwoFb3JkZXIYASABKAsyGC5jb21tZXJjZS5vcmRlci52MS5PcmRlciJ+ChNEZWxpdmVyT3JkZXJSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABARIhChBleHBlY3RlZF92ZXJzaW9uGAIgASgFQge6SAQaAigAEi4KD2lkZW1wb3RlbmN5X2tleRgDIAEoCUIVukgSchAyDl5bIC1+XXswLDI1NX0kIj8KFERlbGl2ZXJPcmRlclJlc3BvbnNlEicKBW9yZGVyGAEgASgLMhguY29tbWVyY2Uub3JkZXIudjEuT3JkZXIiOAoVQmF0Y2hHZXRPcmRlcnNSZXF1ZXN0Eh8KA2lkcxgBIAMoCUISukgPkgEMCAEQ9AMiBXIDsAEBIlYKFkJhdGNoR2V0T3JkZXJzUmVzcG9uc2USKAoGb3JkZXJzGAEgAygLMhguY29tbWVyY2Uub3JkZXIudjEuT3JkZXISEgoKYWJzZW50X2lkcxgCIAMoCSIuChZMaXN0T3JkZXJFdmVudHNSZXF1ZXN0EhQKAmlkGAEgASgJQgi6SAVyA7ABASJNChdMaXN0T3JkZXJFdmVudHNSZXNwb25zZRIyCgZldmVudHMYASADKAsyIi5jb21tZXJjZS5vcmRlci52MS5PcmRlclRyYW5zaXRpb24iSgoRV2F0Y2hPcmRlclJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBEh8KDmFmdGVyX3Bvc2l0aW9uGAIgASgDQge6SAQiAigAIkcKEldhdGNoT3JkZXJSZXNwb25zZRIxCgVldmVudBgBIAEoCzIiLmNvbW1lcmNlLm9yZGVyLnYxLk9yZGVyVHJhbnNpdGlvbiqXAQoQT3JkZXJSZWZ1bmRTdGF0ZRIiCh5PUkRFUl9SRUZVTkRfU1RBVEVfVU5TUEVDSUZJRUQQABIeChpPUkRFUl9SRUZVTkRfU1RBVEVfUEVORElORxABEiAKHE9SREVSX1JFRlVORF9TVEFURV9TVUNDRUVERUQQAhIdChlPUkRFUl9SRUZVTkRfU1RBVEVfRkFJTEVEEAMqnwQKCU9yZGVyU3RlcBIaChZPUkRFUl9TVEVQX1VOU1BFQ0lGSUVEEAASFQoRT1JERVJfU1RFUF9QTEFDRUQQARIdChlPUkRFUl9TVEVQX1NUT0NLX1JFU0VSVkVEEAISJgoiT1JERVJfU1RFUF9QQVlNRU5UX0FDVElPTl9SRVFVSVJFRBADEiEKHU9SREVSX1NURVBfUEFZTUVOVF9BVVRIT1JJWkVEEAQSHgoaT1JERVJfU1RFUF9TVE9DS19DT01NSVRURUQQBRIYChRPUkRFUl9TVEVQX0NPTkZJUk1FRBAGEh0KGU9SREVSX1NURVBfUEFZTUVOVF9WT0lERUQQBxIdChlPUkRFUl9TVEVQX1NUT0NLX1JFTEVBU0VEEAgSFwoTT1JERVJfU1RFUF9SRUpFQ1RFRBAJEh8KG09SREVSX1NURVBfQ0FOQ0VMX1JFUVVFU1RFRBAKEhgKFE9SREVSX1NURVBfQ0FOQ0VMTEVEEAsSHwobT1JERVJfU1RFUF9SRUZVTkRfUkVRVUVTVEVEEAwSFwoTT1JERVJfU1RFUF9SRUZVTkRFRBANEhwKGE9SREVSX1NURVBfUkVGVU5EX0ZBSUxFRBAOEh0KGU9SREVSX1NURVBfU1RPQ0tfUkVUVVJORUQQDxIYChRPUkRFUl9TVEVQX0ZVTEZJTExFRBAQEhgKFE9SREVSX1NURVBfREVMSVZFUkVEEBEq6gEKCk9yZGVyU3RhdGUSGwoXT1JERVJfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNPUkRFUl9TVEFURV9QRU5ESU5HEAESIAocT1JERVJfU1RBVEVfQVdBSVRJTkdfUEFZTUVOVBACEhkKFU9SREVSX1NUQVRFX0NPTkZJUk1FRBADEhkKFU9SREVSX1NUQVRFX0ZVTEZJTExFRBAEEhkKFU9SREVSX1NUQVRFX0RFTElWRVJFRBAFEhgKFE9SREVSX1NUQVRFX1JFSkVDVEVEEAYSGQoVT1JERVJfU1RBVEVfQ0FOQ0VMTEVEEAcqnwEKDkFkanVzdG1lbnRLaW5kEh8KG0FESlVTVE1FTlRfS0lORF9VTlNQRUNJRklFRBAAEhwKGEFESlVTVE1FTlRfS0lORF9ESVNDT1VOVBABEhcKE0FESlVTVE1FTlRfS0lORF9UQVgQAhIcChhBREpVU1RNRU5UX0tJTkRfU0hJUFBJTkcQAxIXChNBREpVU1RNRU5UX0tJTkRfRkVFEAQqUAoHV2FpdEZvchIYChRXQUlUX0ZPUl9VTlNQRUNJRklFRBAAEhUKEVdBSVRfRk9SX1JFQ09SREVEEAESFAoQV0FJVF9GT1JfU0VUVExFRBACKswCChBPcmRlckVycm9yUmVhc29uEiIKHk9SREVSX0VSUk9SX1JFQVNPTl9VTlNQRUNJRklFRBAAEiYKIk9SREVSX0VSUk9SX1JFQVNPTl9TS1VfVU5BVkFJTEFCTEUQARInCiNPUkRFUl9FUlJPUl9SRUFTT05fVVNFUl9VTkFWQUlMQUJMRRACEiUKIU9SREVSX0VSUk9SX1JFQVNPTl9NSVhFRF9DVVJSRU5DWRADEiQKIE9SREVSX0VSUk9SX1JFQVNPTl9QUklDRV9DSEFOR0VEEAQSIgoeT1JERVJfRVJST1JfUkVBU09OX1dST05HX1NUQVRFEAUSJwojT1JERVJfRVJST1JfUkVBU09OX1JFRlVORF9UT09fTEFSR0UQBhIpCiVPUkRFUl9FUlJPUl9SRUFTT05fRElTQ09VTlRfVE9PX0xBUkdFEAcyvAoKDE9yZGVyU2VydmljZRJkCgtDcmVhdGVPcmRlchIlLmNvbW1lcmNlLm9yZGVyLnYxLkNyZWF0ZU9yZGVyUmVxdWVzdBomLmNvbW1lcmNlLm9yZGVyLnYxLkNyZWF0ZU9yZGVyUmVzcG9uc2UiBoq1GAIIAhJrCgxDcmVhdGVPcmRlcnMSJi5jb21tZXJjZS5vcmRlci52MS5DcmVhdGVPcmRlcnNSZXF1ZXN0GicuY29tbWVyY2Uub3JkZXIudjEuQ3JlYXRlT3JkZXJzUmVzcG9uc2UiBoq1GAIIAigBMAESdgoRQmF0Y2hDcmVhdGVPcmRlcnMSKy5jb21tZXJjZS5vcmRlci52MS5CYXRjaENyZWF0ZU9yZGVyc1JlcXVlc3QaLC5jb21tZXJjZS5vcmRlci52MS5CYXRjaENyZWF0ZU9yZGVyc1Jlc3BvbnNlIgaKtRgCCAISXgoIR2V0T3JkZXISIi5jb21tZXJjZS5vcmRlci52MS5HZXRPcmRlclJlcXVlc3QaIy5jb21tZXJjZS5vcmRlci52MS5HZXRPcmRlclJlc3BvbnNlIgmQAgGKtRgCCAISZAoKTGlzdE9yZGVycxIkLmNvbW1lcmNlLm9yZGVyLnYxLkxpc3RPcmRlcnNSZXF1ZXN0GiUuY29tbWVyY2Uub3JkZXIudjEuTGlzdE9yZGVyc1Jlc3BvbnNlIgmQAgGKtRgCCAISZAoLQ2FuY2VsT3JkZXISJS5jb21tZXJjZS5vcmRlci52MS5DYW5jZWxPcmRlclJlcXVlc3QaJi5jb21tZXJjZS5vcmRlci52MS5DYW5jZWxPcmRlclJlc3BvbnNlIgaKtRgCCAIScgoLUmVmdW5kT3JkZXISJS5jb21tZXJjZS5vcmRlci52MS5SZWZ1bmRPcmRlclJlcXVlc3QaJi5jb21tZXJjZS5vcmRlci52MS5SZWZ1bmRPcmRlclJlc3BvbnNlIhSKtRgQCAMSDG9yZGVyLnJlZnVuZBJyCgtGdWxmaWxPcmRlchIlLmNvbW1lcmNlLm9yZGVyLnYxLkZ1bGZpbE9yZGVyUmVxdWVzdBomLmNvbW1lcmNlLm9yZGVyLnYxLkZ1bGZpbE9yZGVyUmVzcG9uc2UiFIq1GBAIAxIMb3JkZXIuZnVsZmlsEnUKDERlbGl2ZXJPcmRlchImLmNvbW1lcmNlLm9yZGVyLnYxLkRlbGl2ZXJPcmRlclJlcXVlc3QaJy5jb21tZXJjZS5vcmRlci52MS5EZWxpdmVyT3JkZXJSZXNwb25zZSIUirUYEAgDEgxvcmRlci5mdWxmaWwSeQoOQmF0Y2hHZXRPcmRlcnMSKC5jb21tZXJjZS5vcmRlci52MS5CYXRjaEdldE9yZGVyc1JlcXVlc3QaKS5jb21tZXJjZS5vcmRlci52MS5CYXRjaEdldE9yZGVyc1Jlc3BvbnNlIhKQAgGKtRgLCAQaB3BheW1lbnQScwoPTGlzdE9yZGVyRXZlbnRzEikuY29tbWVyY2Uub3JkZXIudjEuTGlzdE9yZGVyRXZlbnRzUmVxdWVzdBoqLmNvbW1lcmNlLm9yZGVyLnYxLkxpc3RPcmRlckV2ZW50c1Jlc3BvbnNlIgmQAgGKtRgCCAISZgoKV2F0Y2hPcmRlchIkLmNvbW1lcmNlLm9yZGVyLnYxLldhdGNoT3JkZXJSZXF1ZXN0GiUuY29tbWVyY2Uub3JkZXIudjEuV2F0Y2hPcmRlclJlc3BvbnNlIgmQAgGKtRgCCAIwATKXBAoRRGVhZExldHRlclNlcnZpY2USgQEKD0xpc3REZWFkTGV0dGVycxIqLmNvbW1lcmNlLmNvbW1vbi52MS5MaXN0RGVhZExldHRlcnNSZXF1ZXN0GisuY29tbWVyY2UuY29tbW9uLnYxLkxpc3REZWFkTGV0dGVyc1Jlc3BvbnNlIhWQAgGKtRgOCAMSCmV2ZW50LnJlYWQSewoNR2V0RGVhZExldHRlchIoLmNvbW1lcmNlLmNvbW1vbi52MS5HZXREZWFkTGV0dGVyUmVxdWVzdBopLmNvbW1lcmNlLmNvbW1vbi52MS5HZXREZWFkTGV0dGVyUmVzcG9uc2UiFZACAYq1GA4IAxIKZXZlbnQucmVhZBKCAQoQUmVwbGF5RGVhZExldHRlchIrLmNvbW1lcmNlLmNvbW1vbi52MS5SZXBsYXlEZWFkTGV0dGVyUmVxdWVzdBosLmNvbW1lcmNlLmNvbW1vbi52MS5SZXBsYXlEZWFkTGV0dGVyUmVzcG9uc2UiE4q1GA8IAxILZXZlbnQud3JpdGUSfAoOU2tpcERlYWRMZXR0ZXISKS5jb21tZXJjZS5jb21tb24udjEuU2tpcERlYWRMZXR0ZXJSZXF1ZXN0GiouY29tbWVyY2UuY29tbW9uLnYxLlNraXBEZWFkTGV0dGVyUmVzcG9uc2UiE4q1GA8IAxILZXZlbnQud3JpdGViBnByb3RvMw", [file_buf_validate_validate, file_commerce_common_v1_access, file_commerce_common_v1_address, file_commerce_common_v1_dead_letter, file_commerce_common_v1_money, file_google_protobuf_timestamp, file_google_rpc_status]);
 
 /**
  * An order.
@@ -141,6 +143,27 @@ export type Order = Message<"commerce.order.v1.Order"> & {
    * @generated from field: google.protobuf.Timestamp updated_at = 16;
    */
   updatedAt?: Timestamp | undefined;
+
+  /**
+   * Whether it was asked to be cancelled, and that is not done yet.
+   *
+   * @generated from field: bool cancel_requested = 17;
+   */
+  cancelRequested: boolean;
+
+  /**
+   * What was paid back or is about to be, oldest first.
+   *
+   * @generated from field: repeated commerce.order.v1.OrderRefund refunds = 18;
+   */
+  refunds: OrderRefund[];
+
+  /**
+   * The sum of the refunds that were paid.
+   *
+   * @generated from field: commerce.common.v1.Money refunded_amount = 19;
+   */
+  refundedAmount?: Money | undefined;
 };
 
 /**
@@ -149,6 +172,104 @@ export type Order = Message<"commerce.order.v1.Order"> & {
  */
 export const OrderSchema: GenMessage<Order> = /*@__PURE__*/
   messageDesc(file_commerce_order_v1_order, 0);
+
+/**
+ * Money of an order that goes back.
+ *
+ * @generated from message commerce.order.v1.OrderRefund
+ */
+export type OrderRefund = Message<"commerce.order.v1.OrderRefund"> & {
+  /**
+   * UUIDv7.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * How much.
+   *
+   * @generated from field: commerce.common.v1.Money amount = 2;
+   */
+  amount?: Money | undefined;
+
+  /**
+   * Where it stands.
+   *
+   * @generated from field: commerce.order.v1.OrderRefundState state = 3;
+   */
+  state: OrderRefundState;
+
+  /**
+   * Why, in words.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * The units that it is for; empty for an amount.
+   *
+   * @generated from field: repeated commerce.order.v1.OrderRefundLine lines = 5;
+   */
+  lines: OrderRefundLine[];
+
+  /**
+   * Whether these units come back into stock.
+   *
+   * @generated from field: bool restock = 6;
+   */
+  restock: boolean;
+
+  /**
+   * With FAILED: why, as the payment provider says.
+   *
+   * @generated from field: string failure_code = 7;
+   */
+  failureCode: string;
+
+  /**
+   * When it was asked for.
+   *
+   * @generated from field: google.protobuf.Timestamp created_at = 8;
+   */
+  createdAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message commerce.order.v1.OrderRefund.
+ * Use `create(OrderRefundSchema)` to create a new message.
+ */
+export const OrderRefundSchema: GenMessage<OrderRefund> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 1);
+
+/**
+ * Units of one line.
+ *
+ * @generated from message commerce.order.v1.OrderRefundLine
+ */
+export type OrderRefundLine = Message<"commerce.order.v1.OrderRefundLine"> & {
+  /**
+   * The number of the line, from 1.
+   *
+   * @generated from field: int32 number = 1;
+   */
+  number: number;
+
+  /**
+   * Units.
+   *
+   * @generated from field: int32 quantity = 2;
+   */
+  quantity: number;
+};
+
+/**
+ * Describes the message commerce.order.v1.OrderRefundLine.
+ * Use `create(OrderRefundLineSchema)` to create a new message.
+ */
+export const OrderRefundLineSchema: GenMessage<OrderRefundLine> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 2);
 
 /**
  * One line of an order: what the catalogue said when it was recorded.
@@ -218,7 +339,7 @@ export type OrderLine = Message<"commerce.order.v1.OrderLine"> & {
  * Use `create(OrderLineSchema)` to create a new message.
  */
 export const OrderLineSchema: GenMessage<OrderLine> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 1);
+  messageDesc(file_commerce_order_v1_order, 3);
 
 /**
  * An amount beside the lines.
@@ -274,7 +395,7 @@ export type Adjustment = Message<"commerce.order.v1.Adjustment"> & {
  * Use `create(AdjustmentSchema)` to create a new message.
  */
 export const AdjustmentSchema: GenMessage<Adjustment> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 2);
+  messageDesc(file_commerce_order_v1_order, 4);
 
 /**
  * What the buyer has to do next, for example confirm with their bank.
@@ -295,7 +416,7 @@ export type NextAction = Message<"commerce.order.v1.NextAction"> & {
  * Use `create(NextActionSchema)` to create a new message.
  */
 export const NextActionSchema: GenMessage<NextAction> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 3);
+  messageDesc(file_commerce_order_v1_order, 5);
 
 /**
  * One step in an order's history.
@@ -337,6 +458,20 @@ export type OrderTransition = Message<"commerce.order.v1.OrderTransition"> & {
    * @generated from field: google.protobuf.Timestamp occurred_at = 5;
    */
   occurredAt?: Timestamp | undefined;
+
+  /**
+   * What was done.
+   *
+   * @generated from field: commerce.order.v1.OrderStep step = 6;
+   */
+  step: OrderStep;
+
+  /**
+   * What was done, in words for people who look after the shop.
+   *
+   * @generated from field: string message = 7;
+   */
+  message: string;
 };
 
 /**
@@ -344,7 +479,7 @@ export type OrderTransition = Message<"commerce.order.v1.OrderTransition"> & {
  * Use `create(OrderTransitionSchema)` to create a new message.
  */
 export const OrderTransitionSchema: GenMessage<OrderTransition> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 4);
+  messageDesc(file_commerce_order_v1_order, 6);
 
 /**
  * One thing to buy.
@@ -372,7 +507,7 @@ export type OrderItem = Message<"commerce.order.v1.OrderItem"> & {
  * Use `create(OrderItemSchema)` to create a new message.
  */
 export const OrderItemSchema: GenMessage<OrderItem> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 5);
+  messageDesc(file_commerce_order_v1_order, 7);
 
 /**
  * See CreateOrder. All but the items is optional.
@@ -395,7 +530,8 @@ export type CreateOrderRequest = Message<"commerce.order.v1.CreateOrderRequest">
   items: OrderItem[];
 
   /**
-   * A token of the payment provider; empty: the sandbox's approving card where the sandbox is in use.
+   * A token of the payment provider; with neither this nor an id, the sandbox's approving card where the sandbox is in
+   * use.
    *
    * @generated from field: string payment_method_token = 3;
    */
@@ -436,6 +572,20 @@ export type CreateOrderRequest = Message<"commerce.order.v1.CreateOrderRequest">
    * @generated from field: commerce.order.v1.WaitFor wait_for = 8;
    */
   waitFor: WaitFor;
+
+  /**
+   * Of a saved payment method of the order's user, instead of a token.
+   *
+   * @generated from field: string payment_method_id = 9;
+   */
+  paymentMethodId: string;
+
+  /**
+   * Discounts, shipping and fees that a person grants or asks for; needs `order.write`.
+   *
+   * @generated from field: repeated commerce.order.v1.ManualAdjustment adjustments = 10;
+   */
+  adjustments: ManualAdjustment[];
 };
 
 /**
@@ -443,7 +593,56 @@ export type CreateOrderRequest = Message<"commerce.order.v1.CreateOrderRequest">
  * Use `create(CreateOrderRequestSchema)` to create a new message.
  */
 export const CreateOrderRequestSchema: GenMessage<CreateOrderRequest> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 6);
+  messageDesc(file_commerce_order_v1_order, 8);
+
+/**
+ * An amount that a person adds to an order or takes off it.
+ *
+ * @generated from message commerce.order.v1.ManualAdjustment
+ */
+export type ManualAdjustment = Message<"commerce.order.v1.ManualAdjustment"> & {
+  /**
+   * DISCOUNT, SHIPPING or FEE.
+   *
+   * @generated from field: commerce.order.v1.AdjustmentKind kind = 1;
+   */
+  kind: AdjustmentKind;
+
+  /**
+   * The number of the line it belongs to, from 1; 0 for the whole order.
+   *
+   * @generated from field: int32 line_number = 2;
+   */
+  lineNumber: number;
+
+  /**
+   * What the buyer reads.
+   *
+   * @generated from field: string label = 3;
+   */
+  label: string;
+
+  /**
+   * The amount in minor units of the order's currency; below 0 for a discount, 0 or above for the others.
+   *
+   * @generated from field: int64 amount_minor = 4;
+   */
+  amountMinor: bigint;
+
+  /**
+   * The tax category of shipping and fees; empty: no tax on it.
+   *
+   * @generated from field: string tax_category = 5;
+   */
+  taxCategory: string;
+};
+
+/**
+ * Describes the message commerce.order.v1.ManualAdjustment.
+ * Use `create(ManualAdjustmentSchema)` to create a new message.
+ */
+export const ManualAdjustmentSchema: GenMessage<ManualAdjustment> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 9);
 
 /**
  * See CreateOrder.
@@ -464,7 +663,7 @@ export type CreateOrderResponse = Message<"commerce.order.v1.CreateOrderResponse
  * Use `create(CreateOrderResponseSchema)` to create a new message.
  */
 export const CreateOrderResponseSchema: GenMessage<CreateOrderResponse> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 7);
+  messageDesc(file_commerce_order_v1_order, 10);
 
 /**
  * See CreateOrders: one order of the stream.
@@ -492,7 +691,7 @@ export type CreateOrdersRequest = Message<"commerce.order.v1.CreateOrdersRequest
  * Use `create(CreateOrdersRequestSchema)` to create a new message.
  */
 export const CreateOrdersRequestSchema: GenMessage<CreateOrdersRequest> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 8);
+  messageDesc(file_commerce_order_v1_order, 11);
 
 /**
  * See CreateOrders: the result of one order.
@@ -536,7 +735,7 @@ export type CreateOrdersResponse = Message<"commerce.order.v1.CreateOrdersRespon
  * Use `create(CreateOrdersResponseSchema)` to create a new message.
  */
 export const CreateOrdersResponseSchema: GenMessage<CreateOrdersResponse> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 9);
+  messageDesc(file_commerce_order_v1_order, 12);
 
 /**
  * See BatchCreateOrders.
@@ -557,7 +756,7 @@ export type BatchCreateOrdersRequest = Message<"commerce.order.v1.BatchCreateOrd
  * Use `create(BatchCreateOrdersRequestSchema)` to create a new message.
  */
 export const BatchCreateOrdersRequestSchema: GenMessage<BatchCreateOrdersRequest> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 10);
+  messageDesc(file_commerce_order_v1_order, 13);
 
 /**
  * See BatchCreateOrders.
@@ -578,7 +777,7 @@ export type BatchCreateOrdersResponse = Message<"commerce.order.v1.BatchCreateOr
  * Use `create(BatchCreateOrdersResponseSchema)` to create a new message.
  */
 export const BatchCreateOrdersResponseSchema: GenMessage<BatchCreateOrdersResponse> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 11);
+  messageDesc(file_commerce_order_v1_order, 14);
 
 /**
  * See BatchCreateOrders: the result of one order.
@@ -622,7 +821,7 @@ export type BatchCreateOrdersResult = Message<"commerce.order.v1.BatchCreateOrde
  * Use `create(BatchCreateOrdersResultSchema)` to create a new message.
  */
 export const BatchCreateOrdersResultSchema: GenMessage<BatchCreateOrdersResult> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 12);
+  messageDesc(file_commerce_order_v1_order, 15);
 
 /**
  * See GetOrder.
@@ -643,7 +842,7 @@ export type GetOrderRequest = Message<"commerce.order.v1.GetOrderRequest"> & {
  * Use `create(GetOrderRequestSchema)` to create a new message.
  */
 export const GetOrderRequestSchema: GenMessage<GetOrderRequest> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 13);
+  messageDesc(file_commerce_order_v1_order, 16);
 
 /**
  * See GetOrder.
@@ -664,7 +863,7 @@ export type GetOrderResponse = Message<"commerce.order.v1.GetOrderResponse"> & {
  * Use `create(GetOrderResponseSchema)` to create a new message.
  */
 export const GetOrderResponseSchema: GenMessage<GetOrderResponse> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 14);
+  messageDesc(file_commerce_order_v1_order, 17);
 
 /**
  * See ListOrders.
@@ -720,7 +919,7 @@ export type ListOrdersRequest = Message<"commerce.order.v1.ListOrdersRequest"> &
  * Use `create(ListOrdersRequestSchema)` to create a new message.
  */
 export const ListOrdersRequestSchema: GenMessage<ListOrdersRequest> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 15);
+  messageDesc(file_commerce_order_v1_order, 18);
 
 /**
  * See ListOrders.
@@ -748,7 +947,7 @@ export type ListOrdersResponse = Message<"commerce.order.v1.ListOrdersResponse">
  * Use `create(ListOrdersResponseSchema)` to create a new message.
  */
 export const ListOrdersResponseSchema: GenMessage<ListOrdersResponse> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 16);
+  messageDesc(file_commerce_order_v1_order, 19);
 
 /**
  * See CancelOrder.
@@ -776,6 +975,14 @@ export type CancelOrderRequest = Message<"commerce.order.v1.CancelOrderRequest">
    * @generated from field: string idempotency_key = 3;
    */
   idempotencyKey: string;
+
+  /**
+   * How long to wait. With WAIT_FOR_SETTLED: until it is cancelled, cannot be any more, or the call's time is nearly
+   * over.
+   *
+   * @generated from field: commerce.order.v1.WaitFor wait_for = 4;
+   */
+  waitFor: WaitFor;
 };
 
 /**
@@ -783,7 +990,7 @@ export type CancelOrderRequest = Message<"commerce.order.v1.CancelOrderRequest">
  * Use `create(CancelOrderRequestSchema)` to create a new message.
  */
 export const CancelOrderRequestSchema: GenMessage<CancelOrderRequest> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 17);
+  messageDesc(file_commerce_order_v1_order, 20);
 
 /**
  * See CancelOrder.
@@ -804,7 +1011,252 @@ export type CancelOrderResponse = Message<"commerce.order.v1.CancelOrderResponse
  * Use `create(CancelOrderResponseSchema)` to create a new message.
  */
 export const CancelOrderResponseSchema: GenMessage<CancelOrderResponse> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 18);
+  messageDesc(file_commerce_order_v1_order, 21);
+
+/**
+ * See RefundOrder.
+ *
+ * @generated from message commerce.order.v1.RefundOrderRequest
+ */
+export type RefundOrderRequest = Message<"commerce.order.v1.RefundOrderRequest"> & {
+  /**
+   * The order's id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The units to refund; instead of an amount.
+   *
+   * @generated from field: repeated commerce.order.v1.OrderRefundLine lines = 2;
+   */
+  lines: OrderRefundLine[];
+
+  /**
+   * The amount in minor units of the order's currency; 0 with no lines: all that is left.
+   *
+   * @generated from field: int64 amount_minor = 3;
+   */
+  amountMinor: bigint;
+
+  /**
+   * Whether the units of `lines`, or where all is refunded all units, come back into stock.
+   *
+   * @generated from field: bool restock = 4;
+   */
+  restock: boolean;
+
+  /**
+   * Why, in words.
+   *
+   * @generated from field: string reason = 5;
+   */
+  reason: string;
+
+  /**
+   * Up to 255 printable characters; a repeated call with the same key answers as the first did.
+   *
+   * @generated from field: string idempotency_key = 6;
+   */
+  idempotencyKey: string;
+};
+
+/**
+ * Describes the message commerce.order.v1.RefundOrderRequest.
+ * Use `create(RefundOrderRequestSchema)` to create a new message.
+ */
+export const RefundOrderRequestSchema: GenMessage<RefundOrderRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 22);
+
+/**
+ * See RefundOrder.
+ *
+ * @generated from message commerce.order.v1.RefundOrderResponse
+ */
+export type RefundOrderResponse = Message<"commerce.order.v1.RefundOrderResponse"> & {
+  /**
+   * The order as changed.
+   *
+   * @generated from field: commerce.order.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+
+  /**
+   * What goes back.
+   *
+   * @generated from field: commerce.order.v1.OrderRefund refund = 2;
+   */
+  refund?: OrderRefund | undefined;
+};
+
+/**
+ * Describes the message commerce.order.v1.RefundOrderResponse.
+ * Use `create(RefundOrderResponseSchema)` to create a new message.
+ */
+export const RefundOrderResponseSchema: GenMessage<RefundOrderResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 23);
+
+/**
+ * See FulfilOrder.
+ *
+ * @generated from message commerce.order.v1.FulfilOrderRequest
+ */
+export type FulfilOrderRequest = Message<"commerce.order.v1.FulfilOrderRequest"> & {
+  /**
+   * The order's id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The version that the change is based on; 0 skips the check.
+   *
+   * @generated from field: int32 expected_version = 2;
+   */
+  expectedVersion: number;
+
+  /**
+   * Up to 255 printable characters; a repeated call with the same key answers as the first did.
+   *
+   * @generated from field: string idempotency_key = 3;
+   */
+  idempotencyKey: string;
+};
+
+/**
+ * Describes the message commerce.order.v1.FulfilOrderRequest.
+ * Use `create(FulfilOrderRequestSchema)` to create a new message.
+ */
+export const FulfilOrderRequestSchema: GenMessage<FulfilOrderRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 24);
+
+/**
+ * See FulfilOrder.
+ *
+ * @generated from message commerce.order.v1.FulfilOrderResponse
+ */
+export type FulfilOrderResponse = Message<"commerce.order.v1.FulfilOrderResponse"> & {
+  /**
+   * The order as changed.
+   *
+   * @generated from field: commerce.order.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+};
+
+/**
+ * Describes the message commerce.order.v1.FulfilOrderResponse.
+ * Use `create(FulfilOrderResponseSchema)` to create a new message.
+ */
+export const FulfilOrderResponseSchema: GenMessage<FulfilOrderResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 25);
+
+/**
+ * See DeliverOrder.
+ *
+ * @generated from message commerce.order.v1.DeliverOrderRequest
+ */
+export type DeliverOrderRequest = Message<"commerce.order.v1.DeliverOrderRequest"> & {
+  /**
+   * The order's id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The version that the change is based on; 0 skips the check.
+   *
+   * @generated from field: int32 expected_version = 2;
+   */
+  expectedVersion: number;
+
+  /**
+   * Up to 255 printable characters; a repeated call with the same key answers as the first did.
+   *
+   * @generated from field: string idempotency_key = 3;
+   */
+  idempotencyKey: string;
+};
+
+/**
+ * Describes the message commerce.order.v1.DeliverOrderRequest.
+ * Use `create(DeliverOrderRequestSchema)` to create a new message.
+ */
+export const DeliverOrderRequestSchema: GenMessage<DeliverOrderRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 26);
+
+/**
+ * See DeliverOrder.
+ *
+ * @generated from message commerce.order.v1.DeliverOrderResponse
+ */
+export type DeliverOrderResponse = Message<"commerce.order.v1.DeliverOrderResponse"> & {
+  /**
+   * The order as changed.
+   *
+   * @generated from field: commerce.order.v1.Order order = 1;
+   */
+  order?: Order | undefined;
+};
+
+/**
+ * Describes the message commerce.order.v1.DeliverOrderResponse.
+ * Use `create(DeliverOrderResponseSchema)` to create a new message.
+ */
+export const DeliverOrderResponseSchema: GenMessage<DeliverOrderResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 27);
+
+/**
+ * See BatchGetOrders.
+ *
+ * @generated from message commerce.order.v1.BatchGetOrdersRequest
+ */
+export type BatchGetOrdersRequest = Message<"commerce.order.v1.BatchGetOrdersRequest"> & {
+  /**
+   * The orders' ids.
+   *
+   * @generated from field: repeated string ids = 1;
+   */
+  ids: string[];
+};
+
+/**
+ * Describes the message commerce.order.v1.BatchGetOrdersRequest.
+ * Use `create(BatchGetOrdersRequestSchema)` to create a new message.
+ */
+export const BatchGetOrdersRequestSchema: GenMessage<BatchGetOrdersRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 28);
+
+/**
+ * See BatchGetOrders.
+ *
+ * @generated from message commerce.order.v1.BatchGetOrdersResponse
+ */
+export type BatchGetOrdersResponse = Message<"commerce.order.v1.BatchGetOrdersResponse"> & {
+  /**
+   * Those that there are.
+   *
+   * @generated from field: repeated commerce.order.v1.Order orders = 1;
+   */
+  orders: Order[];
+
+  /**
+   * The others.
+   *
+   * @generated from field: repeated string absent_ids = 2;
+   */
+  absentIds: string[];
+};
+
+/**
+ * Describes the message commerce.order.v1.BatchGetOrdersResponse.
+ * Use `create(BatchGetOrdersResponseSchema)` to create a new message.
+ */
+export const BatchGetOrdersResponseSchema: GenMessage<BatchGetOrdersResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_order_v1_order, 29);
 
 /**
  * See ListOrderEvents.
@@ -825,7 +1277,7 @@ export type ListOrderEventsRequest = Message<"commerce.order.v1.ListOrderEventsR
  * Use `create(ListOrderEventsRequestSchema)` to create a new message.
  */
 export const ListOrderEventsRequestSchema: GenMessage<ListOrderEventsRequest> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 19);
+  messageDesc(file_commerce_order_v1_order, 30);
 
 /**
  * See ListOrderEvents.
@@ -846,7 +1298,7 @@ export type ListOrderEventsResponse = Message<"commerce.order.v1.ListOrderEvents
  * Use `create(ListOrderEventsResponseSchema)` to create a new message.
  */
 export const ListOrderEventsResponseSchema: GenMessage<ListOrderEventsResponse> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 20);
+  messageDesc(file_commerce_order_v1_order, 31);
 
 /**
  * See WatchOrder.
@@ -874,7 +1326,7 @@ export type WatchOrderRequest = Message<"commerce.order.v1.WatchOrderRequest"> &
  * Use `create(WatchOrderRequestSchema)` to create a new message.
  */
 export const WatchOrderRequestSchema: GenMessage<WatchOrderRequest> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 21);
+  messageDesc(file_commerce_order_v1_order, 32);
 
 /**
  * See WatchOrder.
@@ -895,7 +1347,201 @@ export type WatchOrderResponse = Message<"commerce.order.v1.WatchOrderResponse">
  * Use `create(WatchOrderResponseSchema)` to create a new message.
  */
 export const WatchOrderResponseSchema: GenMessage<WatchOrderResponse> = /*@__PURE__*/
-  messageDesc(file_commerce_order_v1_order, 22);
+  messageDesc(file_commerce_order_v1_order, 33);
+
+/**
+ * Where a refund stands.
+ *
+ * @generated from enum commerce.order.v1.OrderRefundState
+ */
+export const OrderRefundState = {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: ORDER_REFUND_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Noted; not carried out yet.
+   *
+   * @generated from enum value: ORDER_REFUND_STATE_PENDING = 1;
+   */
+  PENDING: 1,
+
+  /**
+   * Paid back. Final.
+   *
+   * @generated from enum value: ORDER_REFUND_STATE_SUCCEEDED = 2;
+   */
+  SUCCEEDED: 2,
+
+  /**
+   * Refused by the payment provider. Final.
+   *
+   * @generated from enum value: ORDER_REFUND_STATE_FAILED = 3;
+   */
+  FAILED: 3,
+} as const;
+
+/**
+ * Where a refund stands.
+ *
+ * @generated from enum commerce.order.v1.OrderRefundState
+ */
+export type OrderRefundState = (typeof OrderRefundState)[keyof typeof OrderRefundState] | UnknownEnum;
+
+/**
+ * Describes the enum commerce.order.v1.OrderRefundState.
+ */
+export const OrderRefundStateSchema: GenEnum<OrderRefundState> = /*@__PURE__*/
+  enumDesc(file_commerce_order_v1_order, 0);
+
+/**
+ * What is done for an order. Most steps leave its state as it is.
+ *
+ * @generated from enum commerce.order.v1.OrderStep
+ */
+export const OrderStep = {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: ORDER_STEP_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * It was recorded.
+   *
+   * @generated from enum value: ORDER_STEP_PLACED = 1;
+   */
+  PLACED: 1,
+
+  /**
+   * Its units are held.
+   *
+   * @generated from enum value: ORDER_STEP_STOCK_RESERVED = 2;
+   */
+  STOCK_RESERVED: 2,
+
+  /**
+   * The buyer has to act before the payment is authorized.
+   *
+   * @generated from enum value: ORDER_STEP_PAYMENT_ACTION_REQUIRED = 3;
+   */
+  PAYMENT_ACTION_REQUIRED: 3,
+
+  /**
+   * The payment is authorized.
+   *
+   * @generated from enum value: ORDER_STEP_PAYMENT_AUTHORIZED = 4;
+   */
+  PAYMENT_AUTHORIZED: 4,
+
+  /**
+   * Its units are taken out of the stock.
+   *
+   * @generated from enum value: ORDER_STEP_STOCK_COMMITTED = 5;
+   */
+  STOCK_COMMITTED: 5,
+
+  /**
+   * The money is ours; it is confirmed.
+   *
+   * @generated from enum value: ORDER_STEP_CONFIRMED = 6;
+   */
+  CONFIRMED: 6,
+
+  /**
+   * The authorization was given back.
+   *
+   * @generated from enum value: ORDER_STEP_PAYMENT_VOIDED = 7;
+   */
+  PAYMENT_VOIDED: 7,
+
+  /**
+   * What it held or had taken is in stock again.
+   *
+   * @generated from enum value: ORDER_STEP_STOCK_RELEASED = 8;
+   */
+  STOCK_RELEASED: 8,
+
+  /**
+   * It could not be carried out.
+   *
+   * @generated from enum value: ORDER_STEP_REJECTED = 9;
+   */
+  REJECTED: 9,
+
+  /**
+   * Somebody asked to cancel it.
+   *
+   * @generated from enum value: ORDER_STEP_CANCEL_REQUESTED = 10;
+   */
+  CANCEL_REQUESTED: 10,
+
+  /**
+   * It is cancelled.
+   *
+   * @generated from enum value: ORDER_STEP_CANCELLED = 11;
+   */
+  CANCELLED: 11,
+
+  /**
+   * A refund was asked for.
+   *
+   * @generated from enum value: ORDER_STEP_REFUND_REQUESTED = 12;
+   */
+  REFUND_REQUESTED: 12,
+
+  /**
+   * A refund was paid.
+   *
+   * @generated from enum value: ORDER_STEP_REFUNDED = 13;
+   */
+  REFUNDED: 13,
+
+  /**
+   * A refund was refused by the payment provider.
+   *
+   * @generated from enum value: ORDER_STEP_REFUND_FAILED = 14;
+   */
+  REFUND_FAILED: 14,
+
+  /**
+   * Returned units are in stock again.
+   *
+   * @generated from enum value: ORDER_STEP_STOCK_RETURNED = 15;
+   */
+  STOCK_RETURNED: 15,
+
+  /**
+   * The goods have left.
+   *
+   * @generated from enum value: ORDER_STEP_FULFILLED = 16;
+   */
+  FULFILLED: 16,
+
+  /**
+   * The goods have arrived.
+   *
+   * @generated from enum value: ORDER_STEP_DELIVERED = 17;
+   */
+  DELIVERED: 17,
+} as const;
+
+/**
+ * What is done for an order. Most steps leave its state as it is.
+ *
+ * @generated from enum commerce.order.v1.OrderStep
+ */
+export type OrderStep = (typeof OrderStep)[keyof typeof OrderStep] | UnknownEnum;
+
+/**
+ * Describes the enum commerce.order.v1.OrderStep.
+ */
+export const OrderStepSchema: GenEnum<OrderStep> = /*@__PURE__*/
+  enumDesc(file_commerce_order_v1_order, 1);
 
 /**
  * Where an order stands.
@@ -971,7 +1617,7 @@ export type OrderState = (typeof OrderState)[keyof typeof OrderState] | UnknownE
  * Describes the enum commerce.order.v1.OrderState.
  */
 export const OrderStateSchema: GenEnum<OrderState> = /*@__PURE__*/
-  enumDesc(file_commerce_order_v1_order, 0);
+  enumDesc(file_commerce_order_v1_order, 2);
 
 /**
  * Kinds of adjustments.
@@ -1026,7 +1672,7 @@ export type AdjustmentKind = (typeof AdjustmentKind)[keyof typeof AdjustmentKind
  * Describes the enum commerce.order.v1.AdjustmentKind.
  */
 export const AdjustmentKindSchema: GenEnum<AdjustmentKind> = /*@__PURE__*/
-  enumDesc(file_commerce_order_v1_order, 1);
+  enumDesc(file_commerce_order_v1_order, 3);
 
 /**
  * How long CreateOrder waits.
@@ -1068,7 +1714,7 @@ export type WaitFor = (typeof WaitFor)[keyof typeof WaitFor] | UnknownEnum;
  * Describes the enum commerce.order.v1.WaitFor.
  */
 export const WaitForSchema: GenEnum<WaitFor> = /*@__PURE__*/
-  enumDesc(file_commerce_order_v1_order, 2);
+  enumDesc(file_commerce_order_v1_order, 4);
 
 /**
  * The reasons of this package; see commerce.common.v1.ErrorReason.
@@ -1117,6 +1763,21 @@ export const OrderErrorReason = {
    * @generated from enum value: ORDER_ERROR_REASON_WRONG_STATE = 5;
    */
   WRONG_STATE: 5,
+
+  /**
+   * out_of_range: more than what was paid and not paid back; the metadata has `refundable_minor` and `currency_code`,
+   * or of a line `line_number` and `refundable_quantity`.
+   *
+   * @generated from enum value: ORDER_ERROR_REASON_REFUND_TOO_LARGE = 6;
+   */
+  REFUND_TOO_LARGE: 6,
+
+  /**
+   * failed_precondition: discounts are more than what they apply to. Nothing is recorded.
+   *
+   * @generated from enum value: ORDER_ERROR_REASON_DISCOUNT_TOO_LARGE = 7;
+   */
+  DISCOUNT_TOO_LARGE: 7,
 } as const;
 
 /**
@@ -1130,7 +1791,7 @@ export type OrderErrorReason = (typeof OrderErrorReason)[keyof typeof OrderError
  * Describes the enum commerce.order.v1.OrderErrorReason.
  */
 export const OrderErrorReasonSchema: GenEnum<OrderErrorReason> = /*@__PURE__*/
-  enumDesc(file_commerce_order_v1_order, 3);
+  enumDesc(file_commerce_order_v1_order, 5);
 
 /**
  * Orders, from their creation to their end.
@@ -1194,7 +1855,9 @@ export const OrderService: GenService<{
     output: typeof ListOrdersResponseSchema;
   },
   /**
-   * Cancels an order that is not settled yet. Doing it again changes nothing.
+   * Cancels an order that has not left: what it holds is given back, what was paid is refunded, what was taken is put
+   * into stock again. It is noted at once, `cancel_requested`, and carried out soon after; with WAIT_FOR_SETTLED the
+   * answer has it. Doing it again changes nothing.
    *
    * @generated from rpc commerce.order.v1.OrderService.CancelOrder
    */
@@ -1202,6 +1865,48 @@ export const OrderService: GenService<{
     methodKind: "unary";
     input: typeof CancelOrderRequestSchema;
     output: typeof CancelOrderResponseSchema;
+  },
+  /**
+   * Pays money of a confirmed order back: an amount, units of lines with their share of discounts and tax, or all that
+   * is left. With `restock` the units come back into stock. It is noted at once and carried out soon after. The order
+   * keeps its state.
+   *
+   * @generated from rpc commerce.order.v1.OrderService.RefundOrder
+   */
+  refundOrder: {
+    methodKind: "unary";
+    input: typeof RefundOrderRequestSchema;
+    output: typeof RefundOrderResponseSchema;
+  },
+  /**
+   * Notes that the goods of a confirmed order have left. From then on it cannot be cancelled.
+   *
+   * @generated from rpc commerce.order.v1.OrderService.FulfilOrder
+   */
+  fulfilOrder: {
+    methodKind: "unary";
+    input: typeof FulfilOrderRequestSchema;
+    output: typeof FulfilOrderResponseSchema;
+  },
+  /**
+   * Notes that the goods of a fulfilled order have arrived.
+   *
+   * @generated from rpc commerce.order.v1.OrderService.DeliverOrder
+   */
+  deliverOrder: {
+    methodKind: "unary";
+    input: typeof DeliverOrderRequestSchema;
+    output: typeof DeliverOrderResponseSchema;
+  },
+  /**
+   * Reads orders for other roles, in no order. Ids of which there is none are listed apart.
+   *
+   * @generated from rpc commerce.order.v1.OrderService.BatchGetOrders
+   */
+  batchGetOrders: {
+    methodKind: "unary";
+    input: typeof BatchGetOrdersRequestSchema;
+    output: typeof BatchGetOrdersResponseSchema;
   },
   /**
    * Reads an order's history, oldest first.
@@ -1214,7 +1919,7 @@ export const OrderService: GenService<{
     output: typeof ListOrderEventsResponseSchema;
   },
   /**
-   * Streams an order's history as it happens, each event once and in order, and ends after a final one. A broken
+   * Streams an order's history as it happens, each step once and in order, and ends after a final one. A broken
    * stream resumes by `after_position`; so does one that has reached the age of an hour, which ends UNAVAILABLE.
    *
    * @generated from rpc commerce.order.v1.OrderService.WatchOrder
@@ -1226,4 +1931,55 @@ export const OrderService: GenService<{
   },
 }> = /*@__PURE__*/
   serviceDesc(file_commerce_order_v1_order, 0);
+
+/**
+ * Events that this role could not apply. Each parks the later ones of its aggregate until it is replayed or skipped.
+ *
+ * @generated from service commerce.order.v1.DeadLetterService
+ */
+export const DeadLetterService: GenService<{
+  /**
+   * Lists them, the longest given up first, a page at a time.
+   *
+   * @generated from rpc commerce.order.v1.DeadLetterService.ListDeadLetters
+   */
+  listDeadLetters: {
+    methodKind: "unary";
+    input: typeof ListDeadLettersRequestSchema;
+    output: typeof ListDeadLettersResponseSchema;
+  },
+  /**
+   * Reads one with its payload.
+   *
+   * @generated from rpc commerce.order.v1.DeadLetterService.GetDeadLetter
+   */
+  getDeadLetter: {
+    methodKind: "unary";
+    input: typeof GetDeadLetterRequestSchema;
+    output: typeof GetDeadLetterResponseSchema;
+  },
+  /**
+   * Has one applied anew, after what was wrong has been mended; the events behind it follow. Doing it again changes
+   * nothing. NOT_FOUND where it never was a dead letter.
+   *
+   * @generated from rpc commerce.order.v1.DeadLetterService.ReplayDeadLetter
+   */
+  replayDeadLetter: {
+    methodKind: "unary";
+    input: typeof ReplayDeadLetterRequestSchema;
+    output: typeof ReplayDeadLetterResponseSchema;
+  },
+  /**
+   * Passes over one for good; the events behind it follow. Doing it again changes nothing. NOT_FOUND where it never was
+   * a dead letter.
+   *
+   * @generated from rpc commerce.order.v1.DeadLetterService.SkipDeadLetter
+   */
+  skipDeadLetter: {
+    methodKind: "unary";
+    input: typeof SkipDeadLetterRequestSchema;
+    output: typeof SkipDeadLetterResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_commerce_order_v1_order, 1);
 

@@ -1,0 +1,89 @@
+import { PaymentEventSchema } from "#gen/commerce/payment/v1/events_pb.ts";
+import { PaymentService } from "#gen/commerce/payment/v1/payment_pb.ts";
+import { serve } from "../../platform/call.ts";
+import { str } from "../../platform/config.ts";
+import { keepPruning } from "../../platform/keep-pruning.ts";
+import type { RoleContext } from "../../platform/role.ts";
+import { defineRole } from "../../platform/role.ts";
+import { startChecks } from "./check-orders.ts";
+import { announcePayments } from "./events.ts";
+import { orderPeer } from "./peers.ts";
+import type { PaymentProvider } from "./provider.ts";
+import type { Reconciler } from "./reconcile-payments.ts";
+import { startReconciler } from "./reconcile-payments.ts";
+import { paymentRoutes } from "./routes.ts";
+import type { PaymentRpcContext } from "./rpc.ts";
+import { paymentRpc } from "./rpc.ts";
+import { sandboxProvider } from "./sandbox-provider.ts";
+import type { PaymentTables } from "./schema.ts";
+import type { Patience } from "./send-operation.ts";
+import { patience as usual } from "./send-operation.ts";
+import { pruneWebhooks } from "./store-webhooks.ts";
+
+/** Milliseconds between runs. */
+const PRUNE_EVERY_MS = 3_600_000;
+/** Milliseconds that calls of the provider get to end when the process stops. */
+const GRACE_MS = 1_000;
+
+/** Every provider there is, by its name in the configuration. */
+const providers = {
+  sandbox: ({ routesUrl, sharedKey }) =>
+    sandboxProvider({
+      url: () => routesUrl("sandbox"),
+      apiKey: sharedKey("sandbox").toString("hex"),
+      webhookKey: sharedKey("sandbox webhooks"),
+    }),
+} as const satisfies Readonly<Record<string, (context: ProviderContext) => PaymentProvider>>;
+
+type ProviderContext = Pick<RoleContext, "routesUrl" | "sharedKey">;
+type ProviderName = keyof typeof providers;
+
+/** Payments, and the books that prove them. @param patience shorter ones are for tests */
+export function paymentRole(patience: Patience = usual) {
+  return defineRole({
+    config: {
+      PAYMENT_PROVIDER: str({
+        choices: Object.keys(providers),
+        default: "sandbox",
+        desc: `The payment provider: ${Object.keys(providers).join(", ")}; the sandbox moves no money`,
+      }),
+    },
+    start(context) {
+      const { config, database, outbox, peers, pages, clock, log, tryout, publicUrl } = context;
+      const db = database<PaymentTables>();
+      const provider = providers[config.PAYMENT_PROVIDER as ProviderName](context);
+      if (provider.name === "sandbox" && !tryout) log.warn("payments are made with the sandbox: no money moves");
+      const closing = new AbortController();
+      const running: { reconciler?: Reconciler } = {};
+      const rpc: PaymentRpcContext = {
+        db,
+        provider,
+        pages,
+        clock,
+        log,
+        patience,
+        announce: announcePayments(outbox(PaymentEventSchema)),
+        wake: () => running.reconciler?.wake(),
+        closing: closing.signal,
+        underWay: new Map(),
+        returnUrl: (orderId) => `${publicUrl()}/orders/${orderId}`,
+      };
+      const reconciler = (running.reconciler = startReconciler(rpc));
+      const checks = startChecks({ db, provider, orders: orderPeer(peers), log, closing: closing.signal });
+      const stopPruning = keepPruning("old webhooks", PRUNE_EVERY_MS, () => pruneWebhooks(db), log);
+      return {
+        services: [serve(PaymentService, paymentRpc(rpc))],
+        routes: paymentRoutes(rpc),
+        async close() {
+          const timer = setTimeout(() => {
+            closing.abort(new Error("the process stops"));
+          }, GRACE_MS);
+          await Promise.all([reconciler.close(), checks.close(), stopPruning(), ...rpc.underWay.values()]);
+          clearTimeout(timer);
+        },
+      };
+    },
+  });
+}
+
+export default paymentRole();

@@ -1,0 +1,118 @@
+import { startWorker } from "../../platform/events/worker.ts";
+import { transaction } from "../../platform/database.ts";
+import { sendAuthorization } from "./authorize-payment.ts";
+import { sendCapture } from "./capture-payment.ts";
+import type { OperationKind } from "./payment.ts";
+import { waitAfter } from "./payment.ts";
+import { sendRefund } from "./refund-payment.ts";
+import type { SendContext, Sending } from "./send-operation.ts";
+import type { Outcome } from "./settle-payment.ts";
+import { giveUp, noteOutcome } from "./settle-payment.ts";
+import type { DueOperation } from "./store-operations.ts";
+import { beginSend, claimOperations, postponeOperation } from "./store-operations.ts";
+import { sendVoid } from "./void-payment.ts";
+
+/** Operations that one process looks at at the same time. */
+const CONCURRENT = 32;
+/** Milliseconds between looks for what has become due, or what another process left. */
+const POLL_MS = 500;
+
+export interface Reconciler {
+  /** Has it look at once. */
+  wake(): void;
+  /** Begins nothing any more, and waits for what is under way. */
+  close(): Promise<void>;
+}
+
+const senders: Readonly<Record<OperationKind, (context: SendContext, sending: Sending) => Promise<void>>> = {
+  AUTHORIZE: sendAuthorization,
+  CAPTURE: sendCapture,
+  VOID: sendVoid,
+  REFUND: sendRefund,
+};
+
+/** Brings every operation to its end whose outcome is not known, in this process, until it is closed. */
+export function startReconciler(context: SendContext): Reconciler {
+  const { db, provider, patience, log } = context;
+  const underWay = new Set<Promise<void>>();
+  let isDown = false;
+  let isClosing = false;
+
+  const worker = startWorker(async () => {
+    const most = CONCURRENT - underWay.size;
+    if (most === 0 || isClosing) return { afterMs: POLL_MS };
+    try {
+      const wish = { provider: provider.name, most, leaseMs: patience.leaseMs, keyLifetimeMs: provider.keyLifetimeMs };
+      for (const due of await claimOperations(db, wish)) begin(due);
+      isDown = false;
+    } catch (error) {
+      if (!isDown) log.warn({ err: error }, "payments that are open cannot be read");
+      isDown = true;
+    }
+    return { afterMs: POLL_MS };
+  });
+
+  function begin(due: DueOperation): void {
+    const done = reconcile(context, due)
+      .catch((error: unknown) => {
+        // It is due again once its lease is over.
+        log.warn({ err: error, operation: due.id, kind: due.kind }, "an open payment was not brought on");
+      })
+      .finally(() => {
+        underWay.delete(done);
+        worker.wake();
+      });
+    underWay.add(done);
+  }
+
+  return {
+    wake: () => {
+      worker.wake();
+    },
+    async close() {
+      isClosing = true;
+      await worker.close();
+      await Promise.all(underWay);
+    },
+  };
+}
+
+/**
+ * Looks an operation up, and sends it, again or for the first time, where it certainly had no effect and its key is
+ * remembered for long enough.
+ */
+async function reconcile(context: SendContext, due: DueOperation): Promise<void> {
+  if (due.sends > 0) {
+    const found = await look(context, due);
+    if (found !== "absent") {
+      const isSettled = await transaction(context.db, (trx) => noteOutcome(trx, context, due, found, false));
+      if (isSettled || found.kind !== "seen" || isKnown(due, found)) return;
+    }
+    if (due.isDead) {
+      await transaction(context.db, (trx) => giveUp(trx, context, due));
+      return;
+    }
+  }
+  const leasedAt = performance.now();
+  const maySend = await beginSend(context.db, due.id, {
+    leaseMs: context.patience.leaseMs,
+    keyLifetimeMs: context.provider.keyLifetimeMs,
+  });
+  if (maySend) await senders[due.kind](context, { ...due, leasedAt });
+  else await postponeOperation(context.db, due.id, waitAfter(due.tries, true), false);
+}
+
+async function look({ provider, patience, closing }: SendContext, due: DueOperation): Promise<Outcome | "absent"> {
+  const signal = AbortSignal.any([closing, AbortSignal.timeout(patience.lookMs)]);
+  try {
+    const payment = await provider.find(due, signal);
+    return payment ? { kind: "seen", payment } : "absent";
+  } catch (error) {
+    return { kind: "unknown", error };
+  }
+}
+
+/** Whether the provider has got it, and works at it: it is not asked again. */
+function isKnown({ id, kind }: DueOperation, found: Outcome & { readonly kind: "seen" }): boolean {
+  return kind === "AUTHORIZE" || found.payment.refunds.some(({ key }) => key === id);
+}

@@ -1,0 +1,52 @@
+import type { Kysely } from "kysely";
+import type { Clock } from "../../platform/clock.ts";
+import { afterCommit, transaction } from "../../platform/database.ts";
+import type { RawRoute } from "../../platform/raw-routes.ts";
+import { isUuid } from "./payment.ts";
+import type { PaymentProvider } from "./provider.ts";
+import type { PaymentTables } from "./schema.ts";
+import { lockPayment } from "./store.ts";
+import { hurryOperations } from "./store-operations.ts";
+import { insertWebhook } from "./store-webhooks.ts";
+
+export interface RouteContext {
+  readonly db: Kysely<PaymentTables>;
+  readonly provider: PaymentProvider;
+  readonly clock: Clock;
+  /** Has the reconciler look at once. */
+  readonly wake: () => void;
+}
+
+/** The largest webhook, in bytes. */
+const MOST_BYTES = 262_144;
+
+/**
+ * Where the provider tells what happened. Of a webhook nothing is believed but which payment it is about: that one is
+ * looked up. So it does not matter how often it comes, when, or in what order.
+ */
+export function paymentRoutes({ db, provider, clock, wake }: RouteContext): readonly RawRoute[] {
+  return [
+    {
+      method: "POST",
+      path: "/webhooks/:provider",
+      maxBytes: MOST_BYTES,
+      headers: provider.webhookHeaders,
+      access: "public",
+      async handle({ params, body, headers }) {
+        if (params["provider"] !== provider.name) return { status: 404 };
+        const now = clock.now();
+        const event = provider.parseWebhook(body, headers, now);
+        if (!event) return { status: 401 };
+        const paymentId = isUuid(event.paymentId) ? event.paymentId : undefined;
+        const { id, type } = event;
+        await transaction(db, async (trx) => {
+          const isNew = await insertWebhook(trx, { provider: provider.name, id, type, paymentId, now });
+          if (!isNew || paymentId === undefined || !(await lockPayment(trx, { id: paymentId }))) return;
+          await hurryOperations(trx, paymentId);
+          afterCommit(trx, wake);
+        });
+        return { status: 200 };
+      },
+    },
+  ];
+}

@@ -1,0 +1,45 @@
+import type { Kysely, Transaction } from "kysely";
+import { sql } from "kysely";
+import type { PaymentTables } from "./schema.ts";
+
+/** Days that webhooks are remembered; providers give up much earlier. */
+const KEPT_DAYS = 30;
+const PRUNED_AT_ONCE = 1_000;
+
+export interface NewWebhook {
+  readonly provider: string;
+  readonly id: string;
+  readonly type: string;
+  readonly paymentId: string | undefined;
+  readonly now: Date;
+}
+
+/** Notes a webhook; false where it came before. */
+export async function insertWebhook(trx: Transaction<PaymentTables>, webhook: NewWebhook): Promise<boolean> {
+  const inserted = await trx
+    .insertInto("webhook_events")
+    .values({
+      provider: webhook.provider,
+      id: webhook.id,
+      type: webhook.type,
+      payment_id: webhook.paymentId ?? null,
+      received_at: webhook.now,
+    })
+    .onConflict((conflict) => conflict.constraint("webhook_events_pkey").doNothing())
+    .returning("id")
+    .executeTakeFirst();
+  return inserted !== undefined;
+}
+
+/** Forgets webhooks that are older than thirty days, a thousand at a time. */
+export async function pruneWebhooks(db: Kysely<PaymentTables>): Promise<void> {
+  for (;;) {
+    const { numAffectedRows } = await sql`
+      delete from webhook_events where ctid = any (array(
+        select ctid from webhook_events
+        where received_at < now() - make_interval(days => ${KEPT_DAYS}) limit ${PRUNED_AT_ONCE}
+      ))
+    `.execute(db);
+    if ((numAffectedRows ?? 0n) < BigInt(PRUNED_AT_ONCE)) return;
+  }
+}

@@ -1,0 +1,111 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import { allInvariants, owners } from "../../../src/commands/invariants/all.ts";
+import type { Databases } from "../../../src/commands/invariants/check.ts";
+import { checkInvariants, openDatabases } from "../../../src/commands/invariants/check.ts";
+import type { Failpoints } from "../../support/failpoints.ts";
+import { createFailpoints } from "../../support/failpoints.ts";
+import { makeFolder } from "../../support/folders.ts";
+import type { Installation } from "../../support/installation.ts";
+import { startInstallation } from "../../support/installation.ts";
+import type { TestDatabase } from "../../support/postgres.ts";
+import type { Clients } from "../../support/protocols.ts";
+import { clientsOf, protocols } from "../../support/protocols.ts";
+
+/** Milliseconds within which a shop is at rest again, after the last fault has healed: I12. */
+const REST_MS = 30_000;
+/** What holds at every moment, not only at rest. */
+const ALWAYS = new Set(["I1", "I6"]);
+
+/** A row that breaks a promise, in one line. */
+export type Broken = string;
+
+/** A shop of a process per role that can be made to fail, and whose promises can be checked. */
+export interface FaultShop extends AsyncDisposable {
+  readonly installation: Installation;
+  readonly failpoints: Failpoints;
+  /** As the admin. */
+  readonly clients: Clients;
+  /** Adds a product with one SKU and stock; answers the SKU. */
+  addGoods(stock: number, priceMinor?: bigint): Promise<string>;
+  /** Whether somebody waits for a lock in the database of a role. */
+  waitsForLock(role: string): Promise<boolean>;
+  /** Waits until all promises hold; answers how long that took, and what is still broken when the time is over. */
+  rest(withinMs?: number): Promise<{ readonly ms: number; readonly broken: readonly Broken[] }>;
+}
+
+export interface FaultShopOptions {
+  /** Durable databases of the test's own, where it takes them away. */
+  readonly databases?: Readonly<Record<string, TestDatabase>>;
+  /** More of the environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Further processes of these roles, on the same databases. */
+  readonly replicas?: readonly string[];
+}
+
+export async function startFaultShop({
+  databases,
+  env = {},
+  replicas = [],
+}: FaultShopOptions = {}): Promise<FaultShop> {
+  const folder = await makeFolder();
+  const failpoints = createFailpoints(folder.path);
+  const installation = await startInstallation("a process per role", { ...env, ...failpoints.env }, databases);
+  for (const role of replicas) await installation.another(role);
+  const urls = Object.fromEntries(owners.map((role) => [role, installation.databases[role]?.url ?? ""]));
+  let opened: (Databases & AsyncDisposable) | undefined;
+  const clients = clientsOf(protocols.gRPC(installation.url));
+
+  /** A database that was away needs new connections. */
+  async function look(): Promise<Broken[]> {
+    const broken: Broken[] = [];
+    try {
+      opened ??= await openDatabases(urls);
+      for await (const { invariant, violations } of checkInvariants(opened, allInvariants(0))) {
+        broken.push(...violations.map(({ about, problem }) => `${invariant} ${about}: ${problem}`));
+      }
+    } catch (error) {
+      await opened?.[Symbol.asyncDispose]();
+      opened = undefined;
+      broken.push(`the databases cannot be read: ${String(error)}`);
+    }
+    return broken;
+  }
+
+  return {
+    installation,
+    failpoints,
+    clients,
+    async addGoods(stock, amountMinor = 1_290n) {
+      const sku = `SKU-${randomUUID().slice(0, 18)}`;
+      await clients.products.addProduct({
+        title: "A mug",
+        variants: [{ sku, price: { currencyCode: "EUR", amountMinor } }],
+      });
+      if (stock > 0) await clients.inventory.adjustStock({ sku, delta: BigInt(stock), idempotencyKey: sku });
+      return sku;
+    },
+    async waitsForLock(role) {
+      opened ??= await openDatabases(urls);
+      const { rows } = (await opened[role]?.query(
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+      )) ?? { rows: [] };
+      return rows.length > 0;
+    },
+    async rest(withinMs = REST_MS) {
+      const startedAt = performance.now();
+      for (;;) {
+        const broken = await look();
+        const ms = performance.now() - startedAt;
+        const isFatal = broken.some((row) => ALWAYS.has(row.slice(0, row.indexOf(" "))));
+        if (broken.length === 0 || isFatal || ms > withinMs) return { ms, broken };
+        await delay(100);
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      await opened?.[Symbol.asyncDispose]();
+      await installation[Symbol.asyncDispose]();
+      await folder[Symbol.asyncDispose]();
+    },
+  };
+}
