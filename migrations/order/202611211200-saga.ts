@@ -43,7 +43,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index order_refunds_order_idx on order_refunds (order_id, id)`.execute(db);
 
   // Work that is to be done, one row for each checkout (with the order's id), refund (with its id) and cancellation.
-  // outcome is how the order is to end; wakes counts what came from outside while somebody held the lease.
+  // outcome is how the order is to end; wakes counts what came from outside while somebody held the lease. What is due now
+  // is not rounded: it would be due in half a millisecond, and found a second later.
   await sql`
     create table sagas (
       id uuid not null constraint sagas_pkey primary key,
@@ -54,10 +55,10 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       outcome jsonb,
       attempts integer not null default 0,
       step_since timestamptz(3) not null,
-      due_at timestamptz(3) not null,
+      due_at timestamptz not null,
       wakes integer not null default 0,
       lease_token bigint not null default 0,
-      leased_until timestamptz(3),
+      leased_until timestamptz,
       created_at timestamptz(3) not null,
       finished_at timestamptz(3),
       constraint sagas_lease_check check (finished_at is null or leased_until is null)

@@ -36,6 +36,8 @@ export interface Things {
   readonly categoryId: string;
   readonly apiKeyId: string;
   readonly paymentMethodId: string;
+  /** One that the owner has removed. */
+  readonly removedMethodId: string;
 }
 
 /** Things that there are not. */
@@ -50,6 +52,7 @@ export function nothing(): Things {
     categoryId: randomUUID(),
     apiKeyId: randomUUID(),
     paymentMethodId: randomUUID(),
+    removedMethodId: randomUUID(),
   };
 }
 
@@ -128,8 +131,8 @@ export const requests: Readonly<Record<string, (things: Things, caller: Caller) 
   SavePaymentMethod: ({ userId }) => ({ userId, token: "no-such-token" }),
   ListPaymentMethods: ({ userId }) => ({ userId }),
   // The owner's own would be gone.
-  RemovePaymentMethod: ({ paymentMethodId }, { actor }) => ({
-    id: ["other", "support", "machine"].includes(actor) ? paymentMethodId : randomUUID(),
+  RemovePaymentMethod: ({ paymentMethodId, removedMethodId }, { actor }) => ({
+    id: ["other", "support", "machine"].includes(actor) ? paymentMethodId : removedMethodId,
   }),
   AuthorizePayment: ({ orderId, userId }) => ({ orderId, userId, amount: { currencyCode: "EUR", amountMinor: 1n } }),
   CapturePayment: ({ orderId }) => ({ orderId }),
@@ -227,6 +230,8 @@ export async function castAt(shop: Installation): Promise<Cast> {
     waitFor: WaitFor.SETTLED,
   });
   const saved = await asOwner.payments.savePaymentMethod({ token: "tok_approved" });
+  const { paymentMethod: removed } = await asOwner.payments.savePaymentMethod({ token: "tok_approved" });
+  await asOwner.payments.removePaymentMethod({ id: present(removed).id });
   const { entry } = await asOwner.users.addAddress({ address });
   const login = await asOwner.auth.login(accounts.other);
 
@@ -252,6 +257,7 @@ export async function castAt(shop: Installation): Promise<Cast> {
     categoryId: present(category).id,
     apiKeyId: spare.id,
     paymentMethodId: present(saved.paymentMethod).id,
+    removedMethodId: present(removed).id,
   };
   const key = await shopKeyOf(shop);
   // Sessions of the owner may end: this customer's place is taken where they would.

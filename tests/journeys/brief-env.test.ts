@@ -3,9 +3,12 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Client } from "pg";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
+import { OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import { withDatabase } from "../../src/platform/database-create.ts";
 import type { Folder } from "../support/folders.ts";
 import { makeFolder } from "../support/folders.ts";
+import { addStocked } from "../support/checkout.ts";
+import { EVENTS, owners } from "../support/installation.ts";
 import { admin as account, createAccount } from "../support/accounts.ts";
 import { freePort } from "../support/ports.ts";
 import type { ServerProcess } from "../support/process.ts";
@@ -13,7 +16,7 @@ import { startProcess } from "../support/process.ts";
 import { clientsOf, protocols } from "../support/protocols.ts";
 
 /** What a shop without ROLE makes on the server that it is given. The server is that of the whole run. */
-const databases = ["gatewaydb", "orderdb", "productdb", "userdb"];
+const databases = [...owners.map((role) => `${role}db`), EVENTS].sort();
 
 interface Values {
   readonly server: URL;
@@ -118,10 +121,11 @@ describe("the .env of the brief starts the whole shop as it stands", () => {
     const { user } = (await answer.json()) as { user: { id: string } };
 
     await createAccount(url, account, withDatabase(server.href, "userdb"), ["admin"]);
-    const { products, orders } = clientsOf(protocols["Connect JSON"](url));
-    const price = { currencyCode: "EUR", amountMinor: 1290n };
-    await products.addProduct({ title: "Mug", variants: [{ sku: "MUG", price }] });
-    const { order } = await orders.createOrder({ userId: user.id, items: [{ sku: "MUG", quantity: 2 }] });
+    const clients = clientsOf(protocols["Connect JSON"](url));
+    const sku = await addStocked(clients, { main: 2 });
+    const waitFor = WaitFor.SETTLED;
+    const { order } = await clients.orders.createOrder({ userId: user.id, items: [{ sku, quantity: 2 }], waitFor });
+    expect(order?.state).toBe(OrderState.CONFIRMED);
     expect(order?.itemsAmount).toMatchObject({ currencyCode: "EUR", amountMinor: 2580n });
     expect(await idsIn("userdb", "users")).toContain(user.id);
     expect(await idsIn("orderdb", "orders")).toEqual([order?.id]);

@@ -100,6 +100,7 @@ describe.each(topologies)("buf curl in %s", (topology) => {
       const read = await answer<{ product: Product }>(way, "product.v1.ProductService/GetProduct", { sku });
       expect(read).toEqual(added);
       expect(read.product).toMatchObject({ title: `Mug ${sku}`, variants });
+      await answer(way, "inventory.v1.InventoryService/AdjustStock", { sku, delta: "8" });
 
       const items = [{ sku, quantity: 2 }];
       const { order } = await answer<{ order: Order }>(way, "order.v1.OrderService/CreateOrder", {
@@ -131,6 +132,10 @@ describe.each(topologies)("buf curl in %s", (topology) => {
       const listed = await answer<{ orders: Order[] }>(way, "order.v1.OrderService/ListOrders", { userId: user.id });
       const ids = [order, ...results.flatMap(({ order: made }) => made ?? [])].map(({ id }) => id);
       expect(listed.orders.map(({ id }) => id).sort()).toEqual(ids.sort());
+      const bought = { userId: user.id, items, waitFor: "WAIT_FOR_SETTLED" };
+      expect(await answer(way, "order.v1.OrderService/CreateOrder", bought)).toMatchObject({
+        order: { state: "ORDER_STATE_CONFIRMED" },
+      });
     });
 
     interface Result {

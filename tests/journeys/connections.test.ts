@@ -2,28 +2,32 @@ import { connect, constants } from "node:http2";
 import { createClient } from "@connectrpc/connect";
 import { Http2SessionManager, createGrpcTransport } from "@connectrpc/connect-node";
 import { describe, expect, test } from "vitest";
-import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderService, OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import { as, tokenOf } from "../support/accounts.ts";
+import { addStocked } from "../support/checkout.ts";
 import { until } from "../support/conditions.ts";
 import { startInstallation, topologies } from "../support/installation.ts";
 import type { Clients } from "../support/protocols.ts";
 import { clientsOf, protocols, refusalOf } from "../support/protocols.ts";
 import { enveloped, openSender } from "../support/wire.ts";
 
-async function pendingOrder({ users, products, orders }: Clients): Promise<string> {
-  const { user } = await users.createUser({ email: "ada@example.com" });
-  await products.addProduct({
-    title: "Mug",
-    variants: [{ sku: "MUG", price: { currencyCode: "EUR", amountMinor: 1n } }],
+/** One that waits for its buyer: a watch of it goes on. */
+async function openOrder(clients: Clients): Promise<string> {
+  const { user } = await clients.users.createUser({ email: "ada@example.com" });
+  const { order } = await clients.orders.createOrder({
+    userId: user?.id ?? "",
+    items: [{ sku: await addStocked(clients, { main: 1 }), quantity: 1 }],
+    paymentMethodToken: "tok_requires_action",
+    waitFor: WaitFor.SETTLED,
   });
-  const { order } = await orders.createOrder({ userId: user?.id ?? "", items: [{ sku: "MUG", quantity: 1 }] });
+  expect(order?.state).toBe(OrderState.AWAITING_PAYMENT);
   return order?.id ?? "";
 }
 
 describe.each(topologies)("a client that leaves without a word, in %s", (topology) => {
   test("ends what it asked for, at the gateway and at the role", async () => {
     await using shop = await startInstallation(topology);
-    const id = await pendingOrder(clientsOf(protocols.gRPC(shop.url)));
+    const id = await openOrder(clientsOf(protocols.gRPC(shop.url)));
     const session = connect(shop.url);
     const stream = session.request({
       [constants.HTTP2_HEADER_METHOD]: "POST",
@@ -47,7 +51,7 @@ describe.each(topologies)("a client that leaves without a word, in %s", (topolog
 
 test("more watches than one connection may carry all see their order", async () => {
   await using shop = await startInstallation("a process per role");
-  const id = await pendingOrder(clientsOf(protocols.gRPC(shop.url)));
+  const id = await openOrder(clientsOf(protocols.gRPC(shop.url)));
   const leave = new AbortController();
   const first = Array.from({ length: 2 }, () => {
     const sessionManager = new Http2SessionManager(shop.url);
@@ -66,7 +70,7 @@ test("more watches than one connection may carry all see their order", async () 
 
 test("clients that send what cannot be read do not make a role count as down", async () => {
   await using shop = await startInstallation("a process per role");
-  const id = await pendingOrder(clientsOf(protocols.gRPC(shop.url)));
+  const id = await openOrder(clientsOf(protocols.gRPC(shop.url)));
   const sender = openSender("Connect JSON", shop.url);
   for (let n = 0; n < 10; n += 1) {
     const payload = { json: "no JSON", binary: Buffer.alloc(0) };
@@ -82,7 +86,7 @@ test("a role that dies is UNAVAILABLE, never a failure of ours, and serves again
 }, async () => {
   await using shop = await startInstallation("a process per role");
   const clients = clientsOf(protocols.gRPC(shop.url));
-  const id = await pendingOrder(clients);
+  const id = await openOrder(clients);
   const outcomes = new Map<string, number>();
   const note = (outcome: string) => outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1);
   let over = false;

@@ -6,7 +6,7 @@ import type { Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
 import { SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderService, OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
 import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
@@ -23,6 +23,7 @@ import { createAccount, tokenOf } from "../support/accounts.ts";
 import type { AnyRequest } from "../support/attempt.ts";
 import { attempt } from "../support/attempt.ts";
 import { outputOf, runNode } from "../support/commands.ts";
+import { addStocked } from "../support/checkout.ts";
 import { until } from "../support/conditions.ts";
 import { makeFolder } from "../support/folders.ts";
 import type { Folder } from "../support/folders.ts";
@@ -355,11 +356,12 @@ describe("an installation whose roles have each a key of its own", () => {
   });
 
   test("works from end to end", async () => {
-    const { products, orders } = clientsOf(protocols.gRPC(shop.url));
-    const price = { currencyCode: "EUR", amountMinor: 1_000n };
-    await products.addProduct({ title: "A mug", variants: [{ sku: "MUG", price }] });
-    const { order } = await orders.createOrder({ items: [{ sku: "MUG", quantity: 2 }] });
-    expect((await orders.getOrder({ id: order?.id ?? "" })).order).toEqual(order);
+    const clients = clientsOf(protocols.gRPC(shop.url));
+    const sku = await addStocked(clients, { main: 2 });
+    const waitFor = WaitFor.SETTLED;
+    const { order } = await clients.orders.createOrder({ items: [{ sku, quantity: 2 }], waitFor });
+    expect(order).toMatchObject({ state: OrderState.CONFIRMED });
+    expect((await clients.orders.getOrder({ id: order?.id ?? "" })).order).toEqual(order);
   });
 
   test("who has the key of one role speaks for no other, also with the secret that all share", async () => {

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createClient } from "@connectrpc/connect";
 import { DeliveryState, NotificationService } from "#gen/commerce/notification/v1/notification_pb.ts";
-import { OrderState } from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import { newId } from "../../src/platform/id.ts";
+import { addStocked } from "../support/checkout.ts";
 import { until } from "../support/conditions.ts";
 import type { Installation } from "../support/installation.ts";
 import { startInstallation, topologies } from "../support/installation.ts";
@@ -47,19 +48,22 @@ describe.each(topologies)("events, %s", (topology) => {
   });
 
   test("what happens to an order is told in its order", async () => {
-    const { users, products, orders } = clients();
+    const { users, products, orders, inventory } = clients();
     const email = someEmail();
     const userId = present((await users.createUser({ email })).user).id;
     const sku = `SKU-${newId()}`;
     const price = { currencyCode: "EUR", amountMinor: 1_290n };
     await products.addProduct({ title: "Mug", variants: [{ sku, price }] });
-    const { order } = await orders.createOrder({ userId, items: [{ sku, quantity: 2 }] });
-    await orders.cancelOrder({ id: present(order).id });
-    await until(() => mailsTo(email).length === 3);
+    await inventory.adjustStock({ sku, delta: 2n });
+    const waitFor = WaitFor.SETTLED;
+    const { order } = await orders.createOrder({ userId, items: [{ sku, quantity: 2 }], waitFor });
+    await orders.cancelOrder({ id: present(order).id, waitFor });
+    await until(() => mailsTo(email).length === 4);
     const { deliveries } = await notifications().listDeliveries({ userId });
     expect(deliveries.map(({ template }) => template).reverse()).toEqual([
       "welcome",
       "order-placed",
+      "order-confirmed",
       "order-cancelled",
     ]);
   });
@@ -87,16 +91,19 @@ describe.each(topologies)("events, %s", (topology) => {
 
   test("an order that is watched at one process tells what another one does", async () => {
     const elsewhere = topology === "one process" ? await shop.another("gateway") : shop.url;
-    const { users, products, orders } = clients();
+    const { users, orders } = clients();
     const userId = present((await users.createUser({ email: someEmail() })).user).id;
-    const sku = `SKU-${newId()}`;
-    await products.addProduct({ title: "Mug", variants: [{ sku, price: { currencyCode: "EUR", amountMinor: 1n } }] });
-    const { order } = await orders.createOrder({ userId, items: [{ sku, quantity: 1 }] });
-    const states: OrderState[] = [];
+    const sku = await addStocked(clients(), { main: 1 });
+    const paymentMethodToken = "tok_requires_action";
+    const { order } = await orders.createOrder({ userId, items: [{ sku, quantity: 1 }], paymentMethodToken });
+    const states = new Set<OrderState>();
     for await (const { event } of clientsOf(protocols.gRPC(elsewhere)).orders.watchOrder({ id: present(order).id })) {
-      states.push(present(event).state);
-      if (states.length === 1) await orders.cancelOrder({ id: present(order).id });
+      const { state } = present(event);
+      if (state === OrderState.AWAITING_PAYMENT && !states.has(state)) {
+        await orders.cancelOrder({ id: present(order).id });
+      }
+      states.add(state);
     }
-    expect(states).toEqual([OrderState.PENDING, OrderState.CANCELLED]);
+    expect([...states]).toEqual([OrderState.PENDING, OrderState.AWAITING_PAYMENT, OrderState.CANCELLED]);
   });
 });

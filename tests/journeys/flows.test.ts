@@ -1,12 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { CreateOrdersRequestSchema, Order } from "#gen/commerce/order/v1/order_pb.ts";
-import { OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
+import type {
+  CancelOrderResponse,
+  CreateOrdersRequestSchema,
+  Order,
+  OrderTransition,
+} from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderState, OrderStep, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Installation } from "../support/installation.ts";
 import { startInstallation, topologies } from "../support/installation.ts";
 import type { Clients, Protocol } from "../support/protocols.ts";
 import { clientsOf, protocols, refusalOf, streamsUp } from "../support/protocols.ts";
+import { present } from "../support/role.ts";
 
 describe.each(topologies)("the five flows in %s", (topology) => {
   let shop: Installation;
@@ -65,7 +71,10 @@ describe.each(topologies)("the five flows in %s", (topology) => {
         code: "FailedPrecondition",
         reason: "IDEMPOTENCY_KEY_REUSED",
       });
-      expect((await orders.getOrder({ id: order?.id ?? "" })).order).toEqual(order);
+      const { id, lines, adjustments, totalAmount } = present(order);
+      const settled = await orders.createOrder({ ...request, waitFor: WaitFor.SETTLED });
+      expect(settled.order).toMatchObject({ id, userId, lines, adjustments, totalAmount, state: OrderState.CONFIRMED });
+      expect(await orders.getOrder({ id })).toEqual(settled);
     });
 
     test("errors come with their code and reason from whichever role", async () => {
@@ -166,22 +175,35 @@ describe.each(topologies)("the five flows in %s", (topology) => {
 
     test("a watcher sees an order's history to its end, and a waiting call is answered by it", async () => {
       const { sku, orders } = await buyerAndProduct(shop.url, protocol, 900n);
-      const { order } = await orders.createOrder({ items: [{ sku, quantity: 1 }] });
+      const { order } = await orders.createOrder({
+        items: [{ sku, quantity: 1 }],
+        paymentMethodToken: "tok_requires_action",
+      });
       const id = order?.id ?? "";
-      const states: [bigint, OrderState][] = [];
+      const seen: OrderTransition[] = [];
+      let cancelling: Promise<CancelOrderResponse> | undefined;
       for await (const { event } of orders.watchOrder({ id })) {
-        states.push([event?.position ?? 0n, event?.state ?? OrderState.UNSPECIFIED]);
-        if (states.length === 1) await orders.cancelOrder({ id });
+        seen.push(present(event));
+        if (event?.state === OrderState.AWAITING_PAYMENT) {
+          cancelling ??= orders.cancelOrder({ id, waitFor: WaitFor.SETTLED });
+        }
       }
-      expect(states).toEqual([
-        [1n, OrderState.PENDING],
-        [2n, OrderState.CANCELLED],
+      expect(seen.map(({ position, state, step }) => [position, state, step])).toEqual([
+        [1n, OrderState.PENDING, OrderStep.PLACED],
+        [2n, OrderState.PENDING, OrderStep.STOCK_RESERVED],
+        [3n, OrderState.AWAITING_PAYMENT, OrderStep.PAYMENT_ACTION_REQUIRED],
+        [4n, OrderState.AWAITING_PAYMENT, OrderStep.CANCEL_REQUESTED],
+        [5n, OrderState.AWAITING_PAYMENT, OrderStep.PAYMENT_VOIDED],
+        [6n, OrderState.AWAITING_PAYMENT, OrderStep.STOCK_RELEASED],
+        [7n, OrderState.CANCELLED, OrderStep.CANCELLED],
       ]);
+      const cancelled = present((await cancelling)?.order);
+      expect(cancelled).toMatchObject({ state: OrderState.CANCELLED, cancelRequested: false });
       const { events } = await orders.listOrderEvents({ id });
-      expect(events.map(({ position, state }) => [position, state])).toEqual(states);
-      const rest = orders.watchOrder({ id, afterPosition: 2n });
+      expect(events).toEqual(seen);
+      const rest = orders.watchOrder({ id, afterPosition: 7n });
       expect(await rest[Symbol.asyncIterator]().next()).toMatchObject({ done: true });
-      expect((await orders.cancelOrder({ id })).order?.version).toBe(2);
+      expect((await orders.cancelOrder({ id })).order?.version).toBe(cancelled.version);
     });
   });
 
@@ -190,8 +212,12 @@ describe.each(topologies)("the five flows in %s", (topology) => {
     const request = { items: [{ sku, quantity: 1 }], idempotencyKey: "w1" };
     const waiting = orders.createOrder({ ...request, waitFor: WaitFor.SETTLED });
     const { order } = await orders.createOrder(request);
-    await orders.cancelOrder({ id: order?.id ?? "" });
-    expect((await waiting).order).toMatchObject({ id: order?.id, state: OrderState.CANCELLED });
+    expect(order?.state).toBe(OrderState.PENDING);
+    const replay = orders.createOrder({ ...request, waitFor: WaitFor.SETTLED });
+    for (const settled of [await waiting, await replay]) {
+      expect(settled.order).toMatchObject({ id: order?.id, state: OrderState.CONFIRMED });
+    }
+    await orders.cancelOrder({ id: order?.id ?? "", waitFor: WaitFor.SETTLED });
     const replayed = await orders.createOrder({ ...request, waitFor: WaitFor.SETTLED });
     expect(replayed.order?.state).toBe(OrderState.CANCELLED);
     // Without a wait a replay is what was answered first.
@@ -216,7 +242,7 @@ async function addProduct(clients: Clients, price: bigint): Promise<{ sku: strin
   return { sku, productId: product?.id ?? "" };
 }
 
-/** A customer with a login, what they call with, and something to buy. */
+/** A customer with a login, what they call with, and something to buy that is in stock. */
 async function buyerAndProduct(
   url: string,
   protocol: Protocol,
@@ -225,6 +251,7 @@ async function buyerAndProduct(
   const clients = clientsOf(protocols[protocol](url));
   const account = { email: `${randomUUID()}@example.com`, password: "correct horse" };
   const [{ user }, { sku }] = await Promise.all([clients.users.createUser(account), addProduct(clients, price)]);
+  await clients.inventory.adjustStock({ sku, delta: 100n });
   return { userId: user?.id ?? "", sku, orders: clientsOf(protocols[protocol](url, account)).orders };
 }
 

@@ -6,6 +6,7 @@ import { text } from "node:stream/consumers";
 import { createClient } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DeliveryState, NotificationService } from "#gen/commerce/notification/v1/notification_pb.ts";
+import { WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import { until } from "../support/conditions.ts";
 import type { Folder } from "../support/folders.ts";
 import { makeFolder } from "../support/folders.ts";
@@ -52,6 +53,7 @@ describe.each(topologies)("mails of a shop that serves others, %s", (topology) =
   async function order(sku: string): Promise<string> {
     const { order: placed } = await clientsOf(connect(shop.url, ada)).orders.createOrder({
       items: [{ sku, quantity: 1 }],
+      waitFor: WaitFor.SETTLED,
     });
     return placed?.id ?? "";
   }
@@ -79,8 +81,10 @@ describe.each(topologies)("mails of a shop that serves others, %s", (topology) =
       title: "A mug",
       variants: [{ sku, price: { currencyCode: "EUR", amountMinor: 1_290n } }],
     });
+    await admin.inventory.adjustStock({ sku, delta: 2n });
     const first = await order(sku);
     const mail = await mailTo(ada.email, /We have your order/);
+    expect((await mailTo(ada.email, /Your order at The Shop is confirmed/)).text).toContain(first);
     expect(mail.text).toContain(first);
     expect(mail.headers.get("list-unsubscribe-post")).toBe("List-Unsubscribe=One-Click");
     const link = /^<(.*)>$/.exec(mail.headers.get("list-unsubscribe") ?? "")?.[1] ?? "";
@@ -95,9 +99,11 @@ describe.each(topologies)("mails of a shop that serves others, %s", (topology) =
     await order(sku);
     const own = createClient(NotificationService, connect(shop.url, ada));
     const listed = async () => (await own.listDeliveries({})).deliveries;
-    await until(async () => (await listed())[0]?.state === DeliveryState.SUPPRESSED, 20_000);
+    await until(async () => (await listed()).length === 5, 20_000);
     expect((await listed()).map(({ template, state, error }) => [template, state, error])).toEqual([
+      ["order-confirmed", DeliveryState.SUPPRESSED, "PREFERENCE"],
       ["order-placed", DeliveryState.SUPPRESSED, "PREFERENCE"],
+      ["order-confirmed", DeliveryState.SENT, ""],
       ["order-placed", DeliveryState.SENT, ""],
       ["welcome", DeliveryState.SENT, ""],
     ]);

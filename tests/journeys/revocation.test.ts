@@ -4,6 +4,7 @@ import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { decodeJwt } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { GatewayService } from "#gen/commerce/gateway/v1/gateway_pb.ts";
+import { OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import { UserRole } from "#gen/commerce/user/v1/user_pb.ts";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import type { Account } from "../support/accounts.ts";
@@ -30,6 +31,9 @@ interface Victim {
   readonly refreshToken: string;
 }
 
+/** The states that the history of an order with stock goes through. */
+const history = [...Array.from({ length: 4 }, () => OrderState.PENDING), OrderState.CONFIRMED];
+
 /** What the calls and the streams of a revoked token are told, at two gateways. */
 const everywhere = Array.from({ length: 4 }, () => "Unauthenticated TOKEN_INVALID");
 
@@ -54,6 +58,7 @@ describe.each(topologies)("revocation in %s", (topology) => {
     sku = `MUG-${randomUUID()}`;
     const price = { currencyCode: "EUR", amountMinor: 1_000n };
     await admins.products.addProduct({ title: "A mug", variants: [{ sku, price }] });
+    await admins.inventory.adjustStock({ sku, delta: 1_000n });
     key = await shopKeyOf(shop);
   });
   afterAll(() => shop[Symbol.asyncDispose]());
@@ -66,11 +71,12 @@ describe.each(topologies)("revocation in %s", (topology) => {
     const userId = await createAccount(shop.url, account, shop.databases["user"]?.url ?? "", roles);
     const { accessToken, refreshToken } = await at(shop.url).auth.login(account);
     const items = [{ sku, quantity: 1 }];
-    const { order } = await at(shop.url).orders.createOrder({ items }, bearer(accessToken));
+    const waitFor = WaitFor.SETTLED;
+    const { order } = await at(shop.url).orders.createOrder({ items, waitFor }, bearer(accessToken));
     return { account, userId, orderId: present(order).id, accessToken, refreshToken };
   }
 
-  /** Opens a watch and resolves, once it is open, with what tells how it ends. */
+  /** Opens a watch of a confirmed order and resolves, once it has told all, with what tells how it ends. */
   async function watch(
     url: string,
     orderId: string,
@@ -80,7 +86,9 @@ describe.each(topologies)("revocation in %s", (topology) => {
     const signal = AbortSignal.timeout(LIMIT_MS);
     const stream = at(url, protocol).orders.watchOrder({ id: orderId }, { ...bearer(token), signal });
     const events = stream[Symbol.asyncIterator]();
-    expect((await events.next()).done).toBe(false);
+    for (const state of history) {
+      expect((await events.next()).value).toMatchObject({ event: { state } });
+    }
     const end = events.next().then(
       () => ({ reason: "no error", at: performance.now() }),
       (error: unknown) => ({ reason: reasonOf(error), at: performance.now() }),

@@ -4,7 +4,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Client } from "pg";
 import { describe, expect, test } from "vitest";
 import type { CreateOrdersRequestSchema } from "#gen/commerce/order/v1/order_pb.ts";
-import { OrderState } from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import { until } from "../support/conditions.ts";
 import type { Installation, Topology } from "../support/installation.ts";
 import { startInstallation } from "../support/installation.ts";
@@ -31,8 +31,11 @@ describe.each(cases)("SIGTERM in %s, of %s", (topology, stopped) => {
       title: "Mug",
       variants: [{ sku: "MUG", price: { currencyCode: "EUR", amountMinor: 1290n } }],
     });
+    await clients.inventory.adjustStock({ sku: "MUG", delta: 10n });
     const items = [{ sku: "MUG", quantity: 1 }];
-    const { order } = await clients.orders.createOrder({ userId, items });
+    // Both wait for their buyer.
+    const open = { userId, items, paymentMethodToken: "tok_requires_action", waitFor: WaitFor.SETTLED };
+    const { order } = await clients.orders.createOrder(open);
     const id = order?.id ?? "";
 
     // A unary call that waits for a lock.
@@ -51,9 +54,11 @@ describe.each(cases)("SIGTERM in %s, of %s", (topology, stopped) => {
     expect((await results.next()).value.result.case).toBe("order");
 
     // A watch, which would never end by itself.
-    const { order: watched } = await clients.orders.createOrder({ userId, items });
+    const { order: watched } = await clients.orders.createOrder(open);
     const watch = clients.orders.watchOrder({ id: watched?.id ?? "" })[Symbol.asyncIterator]();
-    expect((await watch.next()).value.event.state).toBe(OrderState.PENDING);
+    for (const state of [OrderState.PENDING, OrderState.PENDING, OrderState.AWAITING_PAYMENT]) {
+      expect((await watch.next()).value.event.state).toBe(state);
+    }
 
     const startedAt = performance.now();
     server.kill("SIGTERM");
@@ -61,7 +66,7 @@ describe.each(cases)("SIGTERM in %s, of %s", (topology, stopped) => {
     if (stopped === "gateway") await until(() => isNotReady(shop.url));
 
     await lock.release();
-    expect((await cancelling).order?.state).toBe(OrderState.CANCELLED);
+    expect((await cancelling).order).toMatchObject({ id, cancelRequested: true });
     more.resolve(undefined);
     expect((await results.next()).value.result.case).toBe("order");
     expect((await results.next()).done).toBe(true);

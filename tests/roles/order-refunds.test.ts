@@ -197,7 +197,7 @@ describe("refunds at the same time", () => {
   test("refunds and a cancellation leave no money and no units", async () => {
     for (let round = 0; round < 5; round += 1) {
       const id = await paid();
-      await settled([
+      await settled<unknown>([
         ...Array.from({ length: 5 }, () =>
           shop.orders.refundOrder({ id, lines: [{ number: 1, quantity: 1 }], restock: true }),
         ),

@@ -49,7 +49,8 @@ test.each([process.env["SEED"] ?? "1", "2", "3"])(
     const pick = <T>(of: readonly T[]): T => of[Math.floor(random() * of.length)] as T;
     const clients = [shop.client, await shop.replica()];
     const orders = Array.from({ length: ORDERS }, () => ({ ...anOrder(), refunds: [newId(), newId(), newId()] }));
-    shop.provider.choose = () => (random() < 0.35 ? pick(faults) : undefined);
+    const luck = randomOf(Number(seed) + 1_000);
+    shop.provider.choose = () => (luck() < 0.35 ? faults[Math.floor(luck() * faults.length)] : undefined);
 
     const captured = new Set<string>();
     const voided = new Set<string>();
@@ -84,12 +85,9 @@ test.each([process.env["SEED"] ?? "1", "2", "3"])(
     expect([...reasons].filter((reason) => !allowed.has(reason))).toEqual([]);
     // What was answered stays so: what was voided is never captured, and the other way round.
     expect([...captured].filter((id) => voided.has(id))).toEqual([]);
-    for (const { orderId } of orders) {
-      if (voided.has(orderId)) expect((await shop.get({ orderId, userId: "" })).state).toBe(PaymentState.VOIDED);
-      if (captured.has(orderId)) expect((await shop.get({ orderId, userId: "" })).state).toBe(PaymentState.CAPTURED);
-    }
-    expect(captured.size).toBeGreaterThan(0);
-    expect(voided.size).toBeGreaterThan(0);
+    const { CAPTURED, VOIDED } = PaymentState;
+    expect(await statesOf(shop, captured)).toEqual(new Set([CAPTURED]));
+    expect(await statesOf(shop, voided)).toEqual(new Set([VOIDED]));
   },
   90_000,
 );
@@ -117,4 +115,9 @@ async function step(
   const { id } = await shop.get(order);
   await shop.webhook({ id: newId(), type: "payment.captured", payment_id: id, occurred_at: "" });
   return undefined;
+}
+
+async function statesOf(shop: PaymentTest, orderIds: Iterable<string>): Promise<Set<PaymentState>> {
+  const payments = await Promise.all([...orderIds].map((orderId) => shop.get({ orderId, userId: "" })));
+  return new Set(payments.map(({ state }) => state));
 }

@@ -84,6 +84,24 @@ describe("a webhook", () => {
     expect(rows).toHaveLength(1);
   });
 
+  test("while a call is on its way does not have it sent a second time", async () => {
+    const order = anOrder();
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    shop.provider.plan(order.orderId, "authorize", { after: promise });
+    const calls = () => shop.provider.received.filter((call) => shop.provider.orderOf(call) === order.orderId);
+    const call = shop.authorize(order);
+    await until(() => calls().length === 1);
+    const { id } = await shop.get(order);
+    const looks = shop.provider.looks;
+    await shop.webhook(eventOf(id));
+    await until(() => shop.provider.looks > looks);
+    resolve(undefined);
+    await call;
+    await shop.settled();
+    expect(calls()).toHaveLength(1);
+    expect(await shop.get(order)).toMatchObject({ state: PaymentState.AUTHORIZED });
+  });
+
   test("after a void changes nothing", async () => {
     const order = anOrder();
     const { id } = await shop.authorize(order);

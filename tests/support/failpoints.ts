@@ -56,11 +56,14 @@ export function createFailpoints(folder: string): Failpoints {
   };
 }
 
+/** What the saga of an order does, as its points name it. */
+const STEPS = ["reserve", "authorize", "commit", "capture", "void", "release", "refund", "return"];
+
 /** Every point that the sources mark, by role. @throws Error where a name stands twice */
 export function markedFailpoints(): ReadonlyMap<string, readonly string[]> {
   const names = globSync("src/roles/*/*.ts", { cwd: top })
-    .flatMap((file) => [...readFileSync(join(top, file), "utf8").matchAll(/^\s*\/\/ failpoint: ([\w.-]+)$/gm)])
-    .map(([, name = ""]) => name)
+    .flatMap((file) => [...readFileSync(join(top, file), "utf8").matchAll(/^\s*\/\/ failpoint: (\S+)$/gm)])
+    .flatMap(([, name = ""]) => (name.includes("${") ? STEPS.map((step) => name.replace(/\$\{.*\}/, step)) : [name]))
     .sort();
   const twice = names.find((name, index) => names[index - 1] === name);
   if (twice !== undefined) throw new Error(`the failpoint ${twice} stands twice`);

@@ -59,6 +59,8 @@ export interface PeerCall {
   readonly id: string;
   /** Whether it has been answered, or would have been where nobody waited any more. */
   ended: boolean;
+  /** Aborts when the caller does not wait any more. */
+  readonly signal: AbortSignal;
 }
 
 /**
@@ -138,45 +140,45 @@ export class PeerModel {
 
   readonly services: readonly ServedService[] = [
     peer(InventoryService, {
-      reserveStock: ({ orderId, lines, holdSeconds }) =>
-        this.#answer("reserve", orderId, "", () => {
+      reserveStock: ({ orderId, lines, holdSeconds }, { signal }) =>
+        this.#answer("reserve", orderId, "", signal, () => {
           this.#reserve(orderId, lines);
           return this.#reservation(orderId, holdSeconds);
         }),
-      commitReservation: ({ orderId }) =>
-        this.#answer("commit", orderId, "", () => {
+      commitReservation: ({ orderId }, { signal }) =>
+        this.#answer("commit", orderId, "", signal, () => {
           this.#commit(orderId);
           return this.#reservation(orderId);
         }),
-      releaseReservation: ({ orderId }) =>
-        this.#answer("release", orderId, "", () => {
+      releaseReservation: ({ orderId }, { signal }) =>
+        this.#answer("release", orderId, "", signal, () => {
           this.#release(orderId);
           return this.#reservation(orderId);
         }),
-      returnStock: ({ orderId, returnId, lines }) =>
-        this.#answer("return", orderId, returnId, () => {
+      returnStock: ({ orderId, returnId, lines }, { signal }) =>
+        this.#answer("return", orderId, returnId, signal, () => {
           this.#return(orderId, returnId, lines);
           return this.#reservation(orderId);
         }),
     }),
     peer(PaymentService, {
-      authorizePayment: ({ orderId, amount, paymentMethodToken }) =>
-        this.#answer("authorize", orderId, "", () => {
+      authorizePayment: ({ orderId, amount, paymentMethodToken }, { signal }) =>
+        this.#answer("authorize", orderId, "", signal, () => {
           this.#authorize(orderId, amount?.amountMinor ?? 0n, paymentMethodToken);
           return this.#paymentMessage(orderId);
         }),
-      capturePayment: ({ orderId }) =>
-        this.#answer("capture", orderId, "", () => {
+      capturePayment: ({ orderId }, { signal }) =>
+        this.#answer("capture", orderId, "", signal, () => {
           this.#capture(orderId);
           return this.#paymentMessage(orderId);
         }),
-      voidPayment: ({ orderId }) =>
-        this.#answer("void", orderId, "", () => {
+      voidPayment: ({ orderId }, { signal }) =>
+        this.#answer("void", orderId, "", signal, () => {
           this.#void(orderId);
           return this.#paymentMessage(orderId);
         }),
-      refundPayment: ({ orderId, refundId, amount }) =>
-        this.#answer("refund", orderId, refundId, () => {
+      refundPayment: ({ orderId, refundId, amount }, { signal }) =>
+        this.#answer("refund", orderId, refundId, signal, () => {
           const refund = this.#refund(orderId, refundId, amount?.amountMinor ?? 0n);
           const money = { currencyCode: "EUR", amountMinor: refund.amount };
           const state = RefundState[refund.state];
@@ -187,8 +189,8 @@ export class PeerModel {
   ];
 
   /** Who gave up waiting is not there any more: the call still has its effect. */
-  async #answer<T>(operation: Operation, orderId: string, id: string, work: () => T): Promise<T> {
-    const noted: PeerCall = { operation, orderId, id, ended: false };
+  async #answer<T>(operation: Operation, orderId: string, id: string, signal: AbortSignal, work: () => T): Promise<T> {
+    const noted: PeerCall = { operation, orderId, id, ended: false, signal };
     this.calls.push(noted);
     const trouble =
       this.#trouble.get(`${operation} ${orderId}`)?.shift() ??
@@ -196,9 +198,9 @@ export class PeerModel {
     try {
       if (this.down.has(operation)) throw errors.OVERLOADED({ retryAfterMs: 10 });
       await trouble?.before?.();
-      const result = work();
+      const answer = attempted(work);
       await trouble?.after?.();
-      return result;
+      return answer();
     } finally {
       noted.ended = true;
     }
@@ -337,6 +339,18 @@ export class PeerModel {
     return {
       payment: { id, orderId, state: PaymentState[state], redirectUrl, capturePending: captures === "pending" },
     } as never;
+  }
+}
+
+/** Does work, and keeps its end, which may be an error, for later. */
+function attempted<T>(work: () => T): () => T {
+  try {
+    const result = work();
+    return () => result;
+  } catch (error) {
+    return () => {
+      throw error;
+    };
   }
 }
 

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { readFile, realpath } from "node:fs/promises";
+import { readFile, realpath, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { pino } from "pino";
 import { findBinaries } from "../../src/platform/embedded/binaries.ts";
@@ -59,6 +59,8 @@ export async function startOwnServer(
       const children = await childrenOf(Number(pid));
       for (const each of [Number(pid), ...children]) process.kill(each, "SIGKILL");
       await until(() => ![Number(pid), ...children].some(isAlive));
+      // Where nobody waits for the dead their ids are still taken, and the next start would take one for alive.
+      await rm(join(place.dataPath, "postmaster.pid"));
     },
     // Its settings, the port among them, are those of the start before.
     start: () => control(true, "start", "-l", join(place.dataPath, "server.log")),

@@ -10,7 +10,7 @@ const POLL_MS = 1_000;
 /** Milliseconds between looks at least: a hold that is due may be under somebody's lock. */
 const GAP_MS = 50;
 /** Holds that are ended at the same time. */
-const LANES = 4;
+const LANES = 2;
 
 /** Ends holds when their time is over, each in a transaction of its own, by the database's clock. */
 export function startSweeper(context: StockContext, log: Logger): Worker {

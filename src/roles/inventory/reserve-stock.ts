@@ -43,7 +43,7 @@ async function fillHold(
   const lines = allocateLines(locked, demand);
   await changeStock(context, trx, locked, {
     changes: levelChanges(lines, { onHand: 0n, reserved: 1n }),
-    reservation: { orderId, state: "HELD", lines },
+    reservation: { orderId, lines },
   });
   return { ...hold, lines };
 }

@@ -3,6 +3,7 @@ import { ReturnStockRequestSchema } from "#gen/commerce/inventory/v1/inventory_p
 import type { Handlers } from "../../platform/call.ts";
 import { subjectKey } from "../../platform/call.ts";
 import { requestDigest } from "../../platform/digest.ts";
+import { createTurns } from "../../platform/turns.ts";
 import type { StockContext } from "./change-stock.ts";
 import { commitReservation } from "./commit-reservation.ts";
 import { releaseReservation } from "./release-reservation.ts";
@@ -11,37 +12,46 @@ import { reserveStock } from "./reserve-stock.ts";
 import { returnStock } from "./return-stock.ts";
 import { reservationToProto } from "./rpc-messages.ts";
 
+/** Of the ten connections of a process; the others are for reading, and for the sweeper. */
+const AT_ONCE = 6;
+/** Reservations that wait for their turn, about a second of work. */
+const MOST_WAITING = 1_000;
+
 type ReservationMethod = "reserveStock" | "commitReservation" | "releaseReservation" | "returnStock";
 
 /** What the order role asks for. */
 export function createReservationRpc(
   context: StockContext,
 ): Pick<Handlers<typeof InventoryService>, ReservationMethod> {
+  const inTurn = createTurns(AT_ONCE, MOST_WAITING);
   return {
-    async reserveStock({ orderId, lines, holdSeconds }) {
-      const demand = demandOf(lines);
-      const reservation = await reserveStock(context, { orderId: orderId.toLowerCase(), demand, holdSeconds });
+    async reserveStock({ orderId, lines, holdSeconds }, { signal }) {
+      const request = { orderId: orderId.toLowerCase(), demand: demandOf(lines), holdSeconds };
+      const reservation = await inTurn(signal, () => reserveStock(context, request));
       return { reservation: reservationToProto(reservation) };
     },
 
-    async commitReservation({ orderId }, { subject }) {
-      const reservation = await commitReservation(context, orderId.toLowerCase(), subjectKey(subject));
+    async commitReservation({ orderId }, { subject, signal }) {
+      const id = orderId.toLowerCase();
+      const reservation = await inTurn(signal, () => commitReservation(context, id, subjectKey(subject)));
       return { reservation: reservationToProto(reservation) };
     },
 
-    async releaseReservation({ orderId }, { subject }) {
-      const reservation = await releaseReservation(context, orderId.toLowerCase(), subjectKey(subject));
+    async releaseReservation({ orderId }, { subject, signal }) {
+      const id = orderId.toLowerCase();
+      const reservation = await inTurn(signal, () => releaseReservation(context, id, subjectKey(subject)));
       return { reservation: reservationToProto(reservation) };
     },
 
-    async returnStock(request, { subject }) {
-      const reservation = await returnStock(context, {
+    async returnStock(request, { subject, signal }) {
+      const wanted = {
         orderId: request.orderId.toLowerCase(),
         returnId: request.returnId.toLowerCase(),
         demand: demandOf(request.lines),
         digest: requestDigest(ReturnStockRequestSchema, request, ["orderId", "returnId"]),
         actor: subjectKey(subject),
-      });
+      };
+      const reservation = await inTurn(signal, () => returnStock(context, wanted));
       return { reservation: reservationToProto(reservation) };
     },
   };

@@ -3,6 +3,10 @@ import type { Texts } from "./texts.ts";
 const REASONS: Readonly<Record<string, string>> = {
   OUT_OF_STOCK: "Etwas aus Ihrer Bestellung ist nicht mehr vorrätig.",
   CARD_DECLINED: "Die Zahlung wurde abgelehnt.",
+  PAYMENT_METHOD_INVALID: "Die Zahlungsart konnte nicht verwendet werden.",
+  PAYMENT_FAILED: "Die Zahlung konnte nicht abgeschlossen werden.",
+  INVENTORY_UNAVAILABLE: "Wir konnten den Bestand nicht rechtzeitig prüfen. Bitte bestellen Sie noch einmal.",
+  PAYMENT_UNAVAILABLE: "Die Zahlung kam nicht rechtzeitig zustande. Bitte bestellen Sie noch einmal.",
   PAYMENT_EXPIRED: "Die Zahlung wurde nicht rechtzeitig abgeschlossen.",
   CANCEL_REQUESTED: "Wie von Ihnen gewünscht.",
 };
@@ -104,6 +108,7 @@ export const german: Texts = {
       paragraphs: [
         "Ihre Bestellung wurde storniert, es wird nichts versandt.",
         ...(REASONS[reason] === undefined ? [] : [REASONS[reason]]),
+        "Falls Sie schon bezahlt haben, erhalten Sie das Geld auf demselben Weg zurück.",
       ],
       button: "",
       notes: [],

@@ -3,6 +3,10 @@ import type { Texts } from "./texts.ts";
 const REASONS: Readonly<Record<string, string>> = {
   OUT_OF_STOCK: "Something you ordered is out of stock.",
   CARD_DECLINED: "Your payment was declined.",
+  PAYMENT_METHOD_INVALID: "Your payment method could not be used.",
+  PAYMENT_FAILED: "Your payment could not be completed.",
+  INVENTORY_UNAVAILABLE: "We could not check in time whether everything is in stock. Please order again.",
+  PAYMENT_UNAVAILABLE: "Your payment could not be completed in time. Please order again.",
   PAYMENT_EXPIRED: "The payment was not completed in time.",
   CANCEL_REQUESTED: "As you asked.",
 };
@@ -96,6 +100,7 @@ export const english: Texts = {
       paragraphs: [
         "Your order was cancelled, and nothing will be sent.",
         ...(REASONS[reason] === undefined ? [] : [REASONS[reason]]),
+        "If you have paid already, the money goes back the way it came.",
       ],
       button: "",
       notes: [],

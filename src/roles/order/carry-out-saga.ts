@@ -3,14 +3,14 @@ import type { Logger } from "../../platform/logger.ts";
 import type { NoteContext } from "./note-move.ts";
 import { LeaseLost, noteMove } from "./note-move.ts";
 import type { Order } from "./order.ts";
-import type { Attempt, CheckoutPeers } from "./peers-checkout.ts";
+import type { Attempt, CheckoutPeers } from "./peers.ts";
 import type { Answer, SagaLimits } from "./saga.ts";
 import { decide, isSkipped } from "./saga.ts";
 import type { LeasedSaga } from "./store-sagas.ts";
 import { hasOtherSagas } from "./store-sagas.ts";
 
-/** Milliseconds of a lease that are left for noting an answer. */
-const NOTE_MS = 1_000;
+/** The part of a lease that is left for noting an answer. */
+const NOTE_SHARE = 0.1;
 
 export interface CarryOutContext extends NoteContext {
   readonly peers: CheckoutPeers;
@@ -70,11 +70,11 @@ export async function carryOut(
 
 /** Asks a peer to do the step. */
 async function ask(context: CarryOutContext, held: HeldSaga, closing: AbortSignal, log: Logger): Promise<Answer> {
-  const { peers, callMs, holdSeconds, db } = context;
+  const { peers, callMs, leaseMs, holdSeconds, db } = context;
   const { saga, order } = held;
   if (isSkipped(saga.step, order)) return { case: "skipped" };
   if (closing.aborted) return { case: "unknown" };
-  const timeoutMs = Math.min(callMs, held.until - performance.now() - NOTE_MS);
+  const timeoutMs = Math.min(callMs, held.until - performance.now() - leaseMs * NOTE_SHARE);
   if (timeoutMs <= 0) throw new LeaseLost("its time is over");
   const attempt: Attempt = { timeoutMs, signal: closing, log: log.child({ step: saga.step }) };
   // failpoint: order.${saga.step.toLowerCase()}.begun

@@ -9,7 +9,7 @@ import { METHOD_UNKNOWN } from "./provider.ts";
 import { noteOutcome } from "./settle-payment.ts";
 import type { SendContext, Sending } from "./send-operation.ts";
 import { ask, carryOut, waitWhileSent } from "./send-operation.ts";
-import { findPayment, getPayment, getPaymentById, insertPayment } from "./store.ts";
+import { findPayment, getPayment, insertPayment } from "./store.ts";
 import { findToken } from "./store-methods.ts";
 
 export interface AuthorizationWish {
@@ -28,63 +28,56 @@ export interface AuthorizationWish {
  */
 export async function authorizePayment(context: SendContext, call: Call, wish: AuthorizationWish): Promise<Payment> {
   // failpoint: payment.authorize.begun
-  const known = await findPayment(context.db, wish);
-  if (!known) await beginAuthorization(context, wish);
-  let payment = known ?? (await getPayment(context.db, wish.orderId));
-  checkSame(payment, wish);
-  const operation = operationOf(payment, "AUTHORIZE");
-  if (operation?.state === "PENDING") {
-    await waitWhileSent(context, call, operation.id);
-    payment = await getPayment(context.db, wish.orderId);
-  }
+  const begun = await beginAuthorization(context, wish);
+  if (begun.known) checkSame(begun.known, wish);
+  if (begun.operationId !== undefined) await waitWhileSent(context, call, begun.operationId);
+  const payment = await getPayment(context.db, wish.orderId);
   if (payment.state === "VOIDED") throw paymentErrors.PAYMENT_VOIDED();
   if (payment.state === "DECLINED") throw declined(payment);
   return payment;
 }
 
-/** Records the payment, and begins to send where this call was the first. */
-async function beginAuthorization(context: SendContext, wish: AuthorizationWish): Promise<void> {
+interface Begun {
+  /** The payment that the order had before. */
+  readonly known?: Payment;
+  /** What is to be waited for; undefined where the outcome is known. */
+  readonly operationId: string | undefined;
+}
+
+/** Records the payment, and begins to send where this call was the first. @throws AppError PAYMENT_METHOD_INVALID */
+async function beginAuthorization(context: SendContext, wish: AuthorizationWish): Promise<Begun> {
   const { db, provider, clock, patience } = context;
-  const methodToken = await tokenOf(context, wish);
-  const leasedAt = performance.now();
-  const [id, operationId] = [newId(), newId()];
   const { orderId, userId, amount } = wish;
-  const leaseMs = patience.leaseMs;
-  const isFirst = await insertPayment(db, {
-    id,
-    orderId,
-    userId,
-    amount,
-    provider: provider.name,
-    methodToken,
-    operationId,
-    leaseMs,
-    now: clock.now(),
-  });
-  if (!isFirst) return;
-  // failpoint: payment.authorize.intended
-  const sending = { id: operationId, paymentId: id, kind: "AUTHORIZE", amountMinor: amount.minor, tries: 1 } as const;
-  carryOut(context, sending, sendAuthorization(context, { ...sending, leasedAt }));
+  const methodToken = await findMethod(context, wish);
+  if (methodToken !== undefined) {
+    const leasedAt = performance.now();
+    const payment = { id: newId(), orderId, userId, amount, provider: provider.name, methodToken };
+    const operationId = newId();
+    if (await insertPayment(db, { ...payment, operationId, leaseMs: patience.leaseMs, now: clock.now() })) {
+      // failpoint: payment.authorize.intended
+      const sending = { id: operationId, paymentId: payment.id, kind: "AUTHORIZE", amountMinor: amount.minor } as const;
+      const charge = { ...payment, currency: amount.currency };
+      carryOut(context, sending, sendAuthorization(context, { ...sending, tries: 1, leasedAt }, charge));
+      return { operationId };
+    }
+  }
+  // A method may have been removed since it was used for this order.
+  const known = await findPayment(db, wish);
+  if (!known) throw paymentErrors.PAYMENT_METHOD_INVALID();
+  const operation = operationOf(known, "AUTHORIZE");
+  return { known, operationId: operation?.state === "PENDING" ? operation.id : undefined };
 }
 
 /** Asks the provider, and notes what it answers. */
-export async function sendAuthorization(context: SendContext, sending: Sending): Promise<void> {
+export async function sendAuthorization(
+  context: SendContext,
+  sending: Sending,
+  { orderId, currency, methodToken }: Pick<Payment, "orderId" | "currency" | "methodToken">,
+): Promise<void> {
   const { db, provider, returnUrl } = context;
-  const payment = await getPaymentById(db, sending.paymentId);
-  const { orderId, currency, amountMinor, methodToken } = payment;
-  const outcome = await ask(context, sending, (signal) =>
-    provider.authorize(
-      {
-        key: sending.id,
-        paymentId: payment.id,
-        orderId,
-        amount: { currency, minor: amountMinor },
-        methodToken,
-        returnUrl: returnUrl(orderId),
-      },
-      signal,
-    ),
-  );
+  const { id: key, paymentId, amountMinor: minor } = sending;
+  const request = { key, paymentId, orderId, amount: { currency, minor }, methodToken, returnUrl: returnUrl(orderId) };
+  const outcome = await ask(context, sending, (signal) => provider.authorize(request, signal));
   // failpoint: payment.authorize.answered
   await transaction(db, async (trx) => {
     await noteOutcome(trx, context, sending, outcome, true);
@@ -93,14 +86,10 @@ export async function sendAuthorization(context: SendContext, sending: Sending):
   // failpoint: payment.authorize.noted
 }
 
-/** What pays. @throws AppError PAYMENT_METHOD_INVALID */
-async function tokenOf({ db, provider }: SendContext, wish: AuthorizationWish): Promise<string> {
-  const token =
-    wish.methodId === ""
-      ? wish.methodToken || provider.defaultToken
-      : await findToken(db, wish.methodId, wish.userId, provider.name);
-  if (token === undefined) throw paymentErrors.PAYMENT_METHOD_INVALID();
-  return token;
+/** What pays; undefined where there is no such thing. */
+async function findMethod({ db, provider }: SendContext, wish: AuthorizationWish): Promise<string | undefined> {
+  if (wish.methodId === "") return wish.methodToken || provider.defaultToken;
+  return findToken(db, wish.methodId, wish.userId, provider.name);
 }
 
 /** One that was voided before it came has no amount to compare. @throws AppError PAYMENT_VOIDED, PAYMENT_MISMATCH */

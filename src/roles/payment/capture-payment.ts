@@ -7,9 +7,9 @@ import type { Payment } from "./payment.ts";
 import { decideCapture, operationOf } from "./payment.ts";
 import type { PaymentTables } from "./schema.ts";
 import type { SendContext, Sending } from "./send-operation.ts";
-import { ask, carryOut, waitWhileSent } from "./send-operation.ts";
+import { ask, carryOut, leaseFor, waitWhileSent } from "./send-operation.ts";
 import { noteOutcome } from "./settle-payment.ts";
-import { getLockedPayment, getPayment, getPaymentById } from "./store.ts";
+import { getLockedPayment, getPayment } from "./store.ts";
 import { insertOperation } from "./store-operations.ts";
 
 /**
@@ -19,42 +19,43 @@ import { insertOperation } from "./store-operations.ts";
 export async function capturePayment(context: SendContext, call: Call, orderId: string): Promise<Payment> {
   // failpoint: payment.capture.begun
   const leasedAt = performance.now();
-  const sending = await transaction(context.db, (trx) => beginCapture(trx, context, orderId));
+  const { before, sending } = await transaction(context.db, (trx) => beginCapture(trx, context, orderId));
   // failpoint: payment.capture.intended
-  if (sending) carryOut(context, sending, sendCapture(context, { ...sending, leasedAt }));
-  let payment = await getPayment(context.db, orderId);
-  const operation = operationOf(payment, "CAPTURE");
-  if (operation?.state === "PENDING") {
-    await waitWhileSent(context, call, operation.id);
-    payment = await getPayment(context.db, orderId);
-  }
+  if (sending) carryOut(context, sending, sendCapture(context, { ...sending, leasedAt }, before));
+  const operationId = sending?.id ?? operationOf(before, "CAPTURE")?.id;
+  if (operationId !== undefined) await waitWhileSent(context, call, operationId);
+  const payment = await getPayment(context.db, orderId);
   if (payment.captureFailure !== "") throw captureFailed(payment);
   return payment;
 }
 
-/** Writes down that the amount is to be taken; undefined where that was done before. */
+/** Writes down that the amount is to be taken; with what this process is to send, where it is. */
 async function beginCapture(trx: Transaction<PaymentTables>, context: SendContext, orderId: string) {
-  const payment = await getLockedPayment(trx, orderId);
-  switch (decideCapture(payment)) {
+  const before = await getLockedPayment(trx, orderId);
+  switch (decideCapture(before)) {
     case "failed":
-      throw captureFailed(payment);
+      throw captureFailed(before);
     case "wrong state":
-      throw wrongState(payment);
+      throw wrongState(before);
     case "nothing":
-      return undefined;
+      return { before };
     case "capture": {
-      const { id: paymentId, amountMinor } = payment;
-      const operation = { id: newId(), paymentId, kind: "CAPTURE", amountMinor } as const;
-      await insertOperation(trx, { ...operation, leaseMs: context.patience.leaseMs, now: context.clock.now() });
-      return { ...operation, tries: 1 };
+      const { id: paymentId, amountMinor } = before;
+      const sending = { id: newId(), paymentId, kind: "CAPTURE", amountMinor, tries: 1 } as const;
+      const leaseMs = leaseFor(context, before);
+      await insertOperation(trx, { ...sending, leaseMs, now: context.clock.now() });
+      return leaseMs === undefined ? { before } : { before, sending };
     }
   }
 }
 
 /** Asks the provider, and notes what it answers. */
-export async function sendCapture(context: SendContext, sending: Sending): Promise<void> {
+export async function sendCapture(
+  context: SendContext,
+  sending: Sending,
+  { currency, providerReference: reference }: Pick<Payment, "currency" | "providerReference">,
+): Promise<void> {
   const { db, provider } = context;
-  const { currency, providerReference: reference } = await getPaymentById(db, sending.paymentId);
   const amount = { currency, minor: sending.amountMinor };
   const outcome = await ask(context, sending, (signal) =>
     provider.capture({ key: sending.id, reference, amount }, signal),

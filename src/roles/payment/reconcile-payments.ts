@@ -2,12 +2,14 @@ import { startWorker } from "../../platform/events/worker.ts";
 import { transaction } from "../../platform/database.ts";
 import { sendAuthorization } from "./authorize-payment.ts";
 import { sendCapture } from "./capture-payment.ts";
-import type { OperationKind } from "./payment.ts";
+import type { OperationKind, Payment } from "./payment.ts";
 import { waitAfter } from "./payment.ts";
 import { sendRefund } from "./refund-payment.ts";
 import type { SendContext, Sending } from "./send-operation.ts";
+import { sightOf } from "./send-operation.ts";
 import type { Outcome } from "./settle-payment.ts";
 import { giveUp, noteOutcome } from "./settle-payment.ts";
+import { getPaymentById } from "./store.ts";
 import type { DueOperation } from "./store-operations.ts";
 import { beginSend, claimOperations, postponeOperation } from "./store-operations.ts";
 import { sendVoid } from "./void-payment.ts";
@@ -24,7 +26,9 @@ export interface Reconciler {
   close(): Promise<void>;
 }
 
-const senders: Readonly<Record<OperationKind, (context: SendContext, sending: Sending) => Promise<void>>> = {
+type Sender = (context: SendContext, sending: Sending, payment: Payment) => Promise<void>;
+
+const senders: Readonly<Record<OperationKind, Sender>> = {
   AUTHORIZE: sendAuthorization,
   CAPTURE: sendCapture,
   VOID: sendVoid,
@@ -98,16 +102,17 @@ async function reconcile(context: SendContext, due: DueOperation): Promise<void>
     leaseMs: context.patience.leaseMs,
     keyLifetimeMs: context.provider.keyLifetimeMs,
   });
-  if (maySend) await senders[due.kind](context, { ...due, leasedAt });
+  if (maySend) await senders[due.kind](context, { ...due, leasedAt }, await getPaymentById(context.db, due.paymentId));
   else await postponeOperation(context.db, due.id, waitAfter(due.tries, true), false);
 }
 
-async function look({ provider, patience, closing }: SendContext, due: DueOperation): Promise<Outcome | "absent"> {
+async function look({ provider, patience, closing, log }: SendContext, due: DueOperation): Promise<Outcome | "absent"> {
   const signal = AbortSignal.any([closing, AbortSignal.timeout(patience.lookMs)]);
   try {
     const payment = await provider.find(due, signal);
-    return payment ? { kind: "seen", payment } : "absent";
+    return payment ? sightOf(payment, due.paymentId) : "absent";
   } catch (error) {
+    log.warn({ err: error, operation: due.id, kind: due.kind, tries: due.tries }, "a payment could not be looked up");
     return { kind: "unknown", error };
   }
 }

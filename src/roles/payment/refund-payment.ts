@@ -7,9 +7,9 @@ import type { Operation, Payment } from "./payment.ts";
 import { refundableMinor } from "./payment.ts";
 import type { PaymentTables } from "./schema.ts";
 import type { SendContext, Sending } from "./send-operation.ts";
-import { ask, carryOut, waitWhileSent } from "./send-operation.ts";
+import { ask, carryOut, leaseFor, waitWhileSent } from "./send-operation.ts";
 import { noteOutcome } from "./settle-payment.ts";
-import { getLockedPayment, getPayment, getPaymentById, updatePayment } from "./store.ts";
+import { getLockedPayment, getPayment, updatePayment } from "./store.ts";
 import { insertOperation } from "./store-operations.ts";
 
 export interface RefundWish {
@@ -32,16 +32,14 @@ export interface Refunded {
 export async function refundPayment(context: SendContext, call: Call, wish: RefundWish): Promise<Refunded> {
   // failpoint: payment.refund.begun
   const leasedAt = performance.now();
-  const sending = await transaction(context.db, (trx) => beginRefund(trx, context, wish));
+  const { before, sending } = await transaction(context.db, (trx) => beginRefund(trx, context, wish));
   // failpoint: payment.refund.intended
-  if (sending) carryOut(context, sending, sendRefund(context, { ...sending, leasedAt }));
-  const refunded = await getRefund(context, wish);
-  if (refunded.refund.state !== "PENDING") return refunded;
+  if (sending) carryOut(context, sending, sendRefund(context, { ...sending, leasedAt }, before));
   await waitWhileSent(context, call, wish.refundId);
   return getRefund(context, wish);
 }
 
-/** Writes down that an amount is to be paid back; undefined where that was done before. */
+/** Writes down that an amount is to be paid back; with what this process is to send, where it is. */
 async function beginRefund(trx: Transaction<PaymentTables>, context: SendContext, wish: RefundWish) {
   const { refundId, amount } = wish;
   const before = await getLockedPayment(trx, wish.orderId);
@@ -49,7 +47,7 @@ async function beginRefund(trx: Transaction<PaymentTables>, context: SendContext
   if (known) {
     const isSame = known.kind === "REFUND" && known.amountMinor === amount.minor && before.currency === amount.currency;
     if (!isSame) throw mismatch(known);
-    return undefined;
+    return { before };
   }
   if (before.state !== "CAPTURED") throw wrongState(before);
   if (before.currency !== amount.currency) throw mismatch(undefined);
@@ -58,19 +56,22 @@ async function beginRefund(trx: Transaction<PaymentTables>, context: SendContext
     throw paymentErrors.REFUND_TOO_LARGE({ metadata: { refundable_minor: String(refundable) } });
   }
   const now = context.clock.now();
-  const operation = { id: refundId, paymentId: before.id, kind: "REFUND", amountMinor: amount.minor } as const;
-  const { leaseMs } = context.patience;
-  const isNew = await insertOperation(trx, { ...operation, reason: wish.reason, leaseMs, now });
+  const sending = { id: refundId, paymentId: before.id, kind: "REFUND", amountMinor: amount.minor, tries: 1 } as const;
+  const leaseMs = leaseFor(context, before);
+  const isNew = await insertOperation(trx, { ...sending, reason: wish.reason, leaseMs, now });
   if (!isNew) throw mismatch(undefined);
   const refundingMinor = before.refundingMinor + amount.minor;
   await updatePayment(trx, before, { ...before, refundingMinor, version: before.version + 1, updatedAt: now });
-  return { ...operation, tries: 1 };
+  return leaseMs === undefined ? { before } : { before, sending };
 }
 
 /** Asks the provider, and notes what it answers. */
-export async function sendRefund(context: SendContext, sending: Sending): Promise<void> {
+export async function sendRefund(
+  context: SendContext,
+  sending: Sending,
+  { currency, providerReference: reference }: Pick<Payment, "currency" | "providerReference">,
+): Promise<void> {
   const { db, provider } = context;
-  const { currency, providerReference: reference } = await getPaymentById(db, sending.paymentId);
   const amount = { currency, minor: sending.amountMinor };
   const outcome = await ask(context, sending, (signal) =>
     provider.refund({ key: sending.id, reference, amount }, signal),

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Call } from "../../platform/call.ts";
+import type { Payment } from "./payment.ts";
 import type { ProviderPayment } from "./provider.ts";
 import { ProviderRefusal } from "./provider.ts";
 import type { Outcome, SettleContext } from "./settle-payment.ts";
@@ -12,11 +13,11 @@ export interface Patience {
   readonly sendMs: number;
   /** The provider's answer to a look. */
   readonly lookMs: number;
-  /** Whoever has an operation has it for so long: longer than a send and noting what came of it. */
+  /** Whoever has an operation has it for so long: longer than a send, and what comes before and after it. */
   readonly leaseMs: number;
 }
 
-export const patience: Patience = { sendMs: 6_000, lookMs: 4_000, leaseMs: 8_000 };
+export const patience: Patience = { sendMs: 6_000, lookMs: 4_000, leaseMs: 10_000 };
 
 /** Milliseconds before its deadline at which a call answers with what is known. */
 const ANSWER_BEFORE_MS = 500;
@@ -39,26 +40,44 @@ export interface Sending extends LeasedOperation {
   readonly leasedAt: number;
 }
 
+/**
+ * Milliseconds for which this process sends what it writes down for a payment; undefined where the payment is of another
+ * provider, whose processes find it.
+ */
+export function leaseFor({ provider, patience: { leaseMs } }: SendContext, payment: Payment): number | undefined {
+  return payment.provider === provider.name ? leaseMs : undefined;
+}
+
 /** Calls the provider, and answers what came of it; never throws. */
 export async function ask(
-  { patience: { sendMs, leaseMs }, closing }: SendContext,
-  { paymentId, leasedAt }: Sending,
+  { patience: { sendMs, leaseMs }, closing, log }: SendContext,
+  { id, kind, paymentId, tries, leasedAt }: Sending,
   call: (signal: AbortSignal) => Promise<ProviderPayment>,
 ): Promise<Outcome> {
   try {
     // Held up for so long that the lease may end before the answer: then somebody else sends it, or its key is dead.
     if (performance.now() - leasedAt > leaseMs - sendMs)
       throw new Error("the process was held up before it could send");
-    const payment = await call(AbortSignal.any([closing, AbortSignal.timeout(sendMs)]));
-    if (payment.paymentId !== paymentId) throw new Error("the provider answered with another payment");
-    return { kind: "seen", payment };
+    return sightOf(await call(AbortSignal.any([closing, AbortSignal.timeout(sendMs)])), paymentId);
   } catch (error) {
-    return error instanceof ProviderRefusal ? { kind: "refused", refusal: error } : { kind: "unknown", error };
+    if (error instanceof ProviderRefusal) return { kind: "refused", refusal: error };
+    log.warn({ err: error, operation: id, kind, tries }, "the outcome of a call of the provider is not known");
+    return { kind: "unknown", error };
   }
 }
 
+/** What an answer about a payment of ours shows. @throws Error where it is about another one */
+export function sightOf(payment: ProviderPayment, paymentId: string): Outcome {
+  if (payment.paymentId !== paymentId) throw new Error("the provider answered with another payment");
+  return { kind: "seen", payment };
+}
+
 /** Carries an operation out beside the call that asked for it: it goes on where the call's time is over. */
-export function carryOut(context: SendContext, { id, kind }: LeasedOperation, work: Promise<void>): void {
+export function carryOut(
+  context: SendContext,
+  { id, kind }: Pick<LeasedOperation, "id" | "kind">,
+  work: Promise<void>,
+): void {
   const done = work
     .catch((error: unknown) => {
       // The reconciler looks it up once its lease is over.

@@ -25,33 +25,24 @@ export interface BookedTransaction {
   readonly occurredAt: Date;
 }
 
-/** Writes moved money: what is captured the provider owes the shop; a refund is the reverse. */
+/** Writes moved money, in one statement: what is captured the provider owes the shop; a refund is the reverse. */
 export async function book(
   trx: Transaction<PaymentTables>,
   { id: paymentId, orderId, currency, provider, updatedAt }: Payment,
   { operationId, kind, minor }: Booking,
 ): Promise<void> {
   if (minor === 0n) return;
-  const transactionId = newId();
   const debit = kind === "CAPTURE" ? minor : -minor;
-  await trx
-    .insertInto("ledger_transactions")
-    .values({
-      id: transactionId,
-      kind,
-      payment_id: paymentId,
-      order_id: orderId,
-      operation_id: operationId,
-      occurred_at: updatedAt,
-    })
-    .execute();
-  await trx
-    .insertInto("ledger_entries")
-    .values([
-      { transaction_id: transactionId, account: `provider:${provider}`, currency, amount_minor: debit },
-      { transaction_id: transactionId, account: "sales", currency, amount_minor: -debit },
-    ])
-    .execute();
+  await sql`
+    with booked as (
+      insert into ledger_transactions (id, kind, payment_id, order_id, operation_id, occurred_at)
+      values (${newId()}, ${kind}, ${paymentId}, ${orderId}, ${operationId}, ${updatedAt})
+      returning id
+    )
+    insert into ledger_entries (transaction_id, account, currency, amount_minor)
+    select booked.id, entry.account, ${currency}, entry.minor
+    from booked, (values (${`provider:${provider}`}, ${debit}::bigint), ('sales', ${-debit}::bigint)) as entry (account, minor)
+  `.execute(trx);
 }
 
 /** The newest first, after a transaction of the page before. */

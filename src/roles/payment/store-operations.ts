@@ -24,7 +24,7 @@ export interface NewOperation {
   readonly amountMinor: bigint;
   readonly reason?: string;
   /** Milliseconds for which this process alone sends it; left out: whoever looks first. */
-  readonly leaseMs?: number;
+  readonly leaseMs?: number | undefined;
   readonly now: Date;
 }
 

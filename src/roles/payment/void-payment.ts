@@ -8,7 +8,7 @@ import type { PaymentTables } from "./schema.ts";
 import type { SendContext, Sending } from "./send-operation.ts";
 import { ask } from "./send-operation.ts";
 import { announceAll, askToVoid, noteOutcome, withoutOldProblem } from "./settle-payment.ts";
-import { getLockedPayment, getPaymentById, insertTombstone, updatePayment } from "./store.ts";
+import { getLockedPayment, insertTombstone, updatePayment } from "./store.ts";
 
 /**
  * Has nothing taken for an order any more, from now on; the provider is told afterwards, again and again until it knows.
@@ -49,9 +49,12 @@ async function recordVoid(trx: Transaction<PaymentTables>, context: SendContext,
 }
 
 /** Asks the provider, and notes what it answers. */
-export async function sendVoid(context: SendContext, sending: Sending): Promise<void> {
+export async function sendVoid(
+  context: SendContext,
+  sending: Sending,
+  { providerReference: reference }: Pick<Payment, "providerReference">,
+): Promise<void> {
   const { db, provider, log } = context;
-  const { providerReference: reference } = await getPaymentById(db, sending.paymentId);
   const outcome = await ask(context, sending, (signal) => provider.void({ key: sending.id, reference }, signal));
   if (outcome.kind === "refused") {
     log.warn({ payment: sending.paymentId, code: outcome.refusal.code }, "the provider refused to void a payment");

@@ -1,12 +1,10 @@
-import { errors } from "../../platform/errors.ts";
+import { createTurns } from "../../platform/turns.ts";
 import { hashPassword, isOutdated, nobodysPassword, verifyPassword } from "./password.ts";
 
 /** Hashes at work at once: each takes 19 MiB and a thread. */
 const AT_ONCE = 2;
 /** Hashes that wait for their turn, about half a second of work. */
 const MOST_WAITING = 50;
-/** Milliseconds after which a call that found no place is worth another try. */
-const RETRY_AFTER_MS = 1_000;
 
 /**
  * Hashes passwords, a few at a time. Each function throws AppError OVERLOADED where too many wait already, and the
@@ -31,26 +29,5 @@ export function createPasswords(atOnce = AT_ONCE, mostWaiting = MOST_WAITING): P
     verify: (password, stored, signal) => inTurn(signal, () => verifyPassword(password, stored ?? nobodys)),
     renew: async (password, stored, signal) =>
       isOutdated(stored) ? inTurn(signal, () => hashPassword(password)) : undefined,
-  };
-}
-
-/** Runs work first come, first served, so many at once. */
-function createTurns(atOnce: number, mostWaiting: number) {
-  const waiting: (() => void)[] = [];
-  let atWork = 0;
-
-  return async <T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> => {
-    if (atWork < atOnce) atWork += 1;
-    else if (waiting.length >= mostWaiting) throw errors.OVERLOADED({ retryAfterMs: RETRY_AFTER_MS });
-    // Whoever is done hands its place on, so that nobody who comes later takes it.
-    else await new Promise<void>((resolve) => waiting.push(resolve));
-    try {
-      signal?.throwIfAborted();
-      return await work();
-    } finally {
-      const next = waiting.shift();
-      if (next) next();
-      else atWork -= 1;
-    }
   };
 }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { OrderState } from "#gen/commerce/order/v1/order_pb.ts";
+import { PaymentState } from "#gen/commerce/payment/v1/payment_pb.ts";
 import { until } from "../../support/conditions.ts";
 import { markedFailpoints } from "../../support/failpoints.ts";
 import { startOwnPostgres } from "../../support/own-postgres.ts";
@@ -64,8 +65,7 @@ describe("one shop, two processes of order", () => {
       const { first } = await buyers.buy({ items: [{ sku, quantity: 1 }] });
       const pid = await shop.failpoints.reached(point);
       try {
-        const order = await buyers.settled(first.id, 60_000);
-        expect(order.state).toBe(OrderState.CONFIRMED);
+        await until(async () => (await shop.storedState(first.id)) === "CONFIRMED", 40_000);
       } finally {
         process.kill(pid, "SIGCONT");
       }
@@ -93,6 +93,33 @@ describe("one shop, two processes of order", () => {
     expect(sold).toHaveLength(1);
     table.push(["a provider past the hold", "3", tally(ends.map(ended))]);
   });
+
+  test.each(["inventory.reserve.begun", "payment.authorize.begun"])(
+    "a call that stands at %s until its order is cancelled is refused when it goes on",
+    async (point) => {
+      const sku = await shop.addGoods(1);
+      await shop.failpoints.arm(point, "wait");
+      const { first } = await buyers.buy({ items: [{ sku, quantity: 1 }] });
+      await shop.failpoints.reached(point);
+      await buyers.cancel(first.id);
+      expect((await buyers.settled(first.id)).state).toBe(OrderState.CANCELLED);
+      await shop.failpoints.release(point);
+      const isKept = async () => {
+        const { stock } = await shop.clients.inventory.batchGetStock({ skus: [sku] });
+        const { payment } = await shop.clients.payments
+          .getPayment({ orderId: first.id })
+          .catch(() => ({ payment: undefined }));
+        return stock[0]?.reserved !== 0n || payment?.state === PaymentState.AUTHORIZED;
+      };
+      const isEverKept = await until(isKept, 1_500).then(
+        () => true,
+        () => false,
+      );
+      expect(isEverKept).toBe(false);
+      expect((await shop.rest()).broken).toEqual([]);
+      table.push([`late at ${point}`, "1", ended(await buyers.get(first.id))]);
+    },
+  );
 
   test("every buyer has what they were told", async () => {
     expect(await buyers.lies()).toEqual([]);

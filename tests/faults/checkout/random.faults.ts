@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, expect, test } from "vitest";
 import fc from "fast-check";
 import type { Order } from "#gen/commerce/order/v1/order_pb.ts";
@@ -5,6 +6,7 @@ import { OrderState } from "#gen/commerce/order/v1/order_pb.ts";
 import { markedFailpoints } from "../../support/failpoints.ts";
 import { present } from "../../support/role.ts";
 import { printTable, rounds, tally } from "../report.ts";
+import type { Purchase } from "./buyers.ts";
 import { accepted, createBuyers } from "./buyers.ts";
 import type { FaultShop } from "./shop.ts";
 import { startFaultShop } from "./shop.ts";
@@ -38,7 +40,7 @@ const points = [...markedFailpoints().values()].flat();
 
 type Act =
   | { readonly kind: "buy"; readonly token: string; readonly quantity: number; readonly lines: number }
-  | { readonly kind: "cancel" | "refund" | "restock"; readonly which: number }
+  | { readonly kind: "cancel" | "cancel later" | "refund" | "restock"; readonly which: number }
   | { readonly kind: "adjust"; readonly delta: number }
   | { readonly kind: "kill"; readonly role: string }
   | { readonly kind: "kill at"; readonly point: string }
@@ -57,7 +59,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({
-      kind: fc.constantFrom("cancel" as const, "refund" as const, "restock" as const),
+      kind: fc.constantFrom("cancel" as const, "cancel later" as const, "refund" as const, "restock" as const),
       which: fc.nat(30),
     }),
   },
@@ -65,8 +67,8 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ kind: fc.constant("adjust" as const), delta: fc.integer({ min: -5, max: 10 }) }),
   },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("kill" as const), role: fc.constantFrom(...killable) }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constant("kill at" as const), point: fc.constantFrom(...points) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("kill" as const), role: fc.constantFrom(...killable) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("kill at" as const), point: fc.constantFrom(...points) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant("settle" as const), which: fc.nat(30) }) },
 );
 
@@ -105,62 +107,67 @@ async function play(shop: FaultShop, list: readonly Act[]): Promise<Played> {
   const opening = 25;
   const sku = await shop.addGoods(opening);
   let adjusted = 0;
-  let kills = 0;
+  const revival = startRevival(shop);
   const work: Promise<unknown>[] = [];
   const armed = new Set<string>();
-  const pick = (which: number) => buyers.purchases[which % Math.max(1, buyers.purchases.length)]?.first.id;
+  const bought: Promise<Purchase>[] = [];
+  /** Does something to an order that was bought before, as soon as its id is known. */
+  const later = (which: number, what: (id: string) => Promise<unknown>) => {
+    const purchase = bought[which % Math.max(1, bought.length)];
+    if (purchase) work.push(purchase.then(({ first }) => what(first.id)));
+  };
 
   for (const each of list) {
     switch (each.kind) {
       case "buy": {
         const items = Array.from({ length: each.lines }, () => ({ sku, quantity: each.quantity }));
-        work.push(buyers.buy({ items, token: each.token }));
+        const purchase = buyers.buy({ items, token: each.token });
+        bought.push(purchase);
+        work.push(purchase);
         break;
       }
-      case "cancel": {
-        const id = pick(each.which);
-        if (id !== undefined) work.push(buyers.cancel(id));
+      case "cancel":
+        later(each.which, (id) => buyers.cancel(id));
         break;
-      }
+      case "cancel later":
+        later(each.which, async (id) => {
+          await buyers.settled(id);
+          await buyers.cancel(id);
+        });
+        break;
       case "refund":
-      case "restock": {
-        const id = pick(each.which);
-        if (id !== undefined) work.push(buyers.refund(id, each.kind === "restock"));
+      case "restock":
+        later(each.which, async (id) => {
+          await buyers.settled(id);
+          await buyers.refund(id, each.kind === "restock");
+        });
         break;
-      }
       case "adjust": {
         const call = { sku, delta: BigInt(each.delta), idempotencyKey: `${sku} ${String(work.length)}` };
         if (each.delta !== 0) work.push(adjust(shop, call).then((done) => (adjusted += done ? each.delta : 0)));
         break;
       }
       case "settle": {
-        const id = pick(each.which);
-        if (id !== undefined) await buyers.settled(id, 3_000);
+        const { first } = (await bought[each.which % Math.max(1, bought.length)]) ?? {};
+        if (first) await buyers.settled(first.id, 3_000);
         break;
       }
       case "kill":
-        await restart(shop, each.role);
-        kills += 1;
+        shop.installation.processes[each.role]?.kill("SIGKILL");
         break;
       case "kill at":
         await shop.failpoints.arm(each.point, "kill");
         armed.add(each.point);
         break;
     }
-    kills += await reviveDead(shop);
   }
   for (const point of armed) await shop.failpoints.disarm(point);
-  const watch = setInterval(() => void reviveDead(shop).then((count) => (kills += count)), 200);
-  try {
-    await Promise.all(work);
-  } finally {
-    clearInterval(watch);
-  }
-  kills += await reviveDead(shop);
+  await Promise.all(work);
+  await revival.stop();
   const { broken } = await shop.rest();
   const orders = await Promise.all(buyers.purchases.map(({ first }) => buyers.settled(first.id)));
   const found = [...broken, ...(await buyers.lies()), ...(await miscounted(shop, sku, opening + adjusted, orders))];
-  return { kills, ends: orders.map(ended), broken: found };
+  return { kills: revival.count(), ends: orders.map(ended), broken: found };
 }
 
 async function adjust(shop: FaultShop, call: { sku: string; delta: bigint; idempotencyKey: string }): Promise<boolean> {
@@ -188,25 +195,25 @@ function unitsKept({ lines, refunds }: Order): bigint {
 const ended = (order: Order) =>
   `${Object.entries(OrderState).find(([, value]) => value === order.state)?.[0] ?? ""} ${order.reason}`.trim();
 
-async function restart(shop: FaultShop, role: string): Promise<void> {
-  shop.installation.processes[role]?.kill("SIGKILL");
-  await shop.installation.processes[role]?.exited;
-  await shop.installation.start(role);
-}
-
-let reviving: Promise<number> | undefined;
-
-/** Starts again who was killed at a point; answers how many that were. */
-function reviveDead(shop: FaultShop): Promise<number> {
-  reviving ??= (async () => {
-    let count = 0;
-    for (const role of killable) {
-      const ended = await Promise.race([shop.installation.processes[role]?.exited, Promise.resolve(undefined)]);
-      if (ended === undefined) continue;
-      await shop.installation.start(role);
-      count += 1;
+/** Starts again whoever is killed, as an orchestrator does. */
+function startRevival(shop: FaultShop): { count(): number; stop(): Promise<void> } {
+  let count = 0;
+  let isStopped = false;
+  const watch = async (role: string) => {
+    for (;;) {
+      const ended = await Promise.race([shop.installation.processes[role]?.exited.then(() => true), delay(50)]);
+      if (ended === true) {
+        await shop.installation.start(role);
+        count += 1;
+      } else if (isStopped) return;
     }
-    return count;
-  })().finally(() => (reviving = undefined));
-  return reviving;
+  };
+  const watching = Promise.all(killable.map(watch));
+  return {
+    count: () => count,
+    async stop() {
+      isStopped = true;
+      await watching;
+    },
+  };
 }

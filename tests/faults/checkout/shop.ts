@@ -30,6 +30,8 @@ export interface FaultShop extends AsyncDisposable {
   addGoods(stock: number, priceMinor?: bigint): Promise<string>;
   /** Whether somebody waits for a lock in the database of a role. */
   waitsForLock(role: string): Promise<boolean>;
+  /** The state of an order, as its database has it: for when the process that serves clients does not answer. */
+  storedState(orderId: string): Promise<string>;
   /** Waits until all promises hold; answers how long that took, and what is still broken when the time is over. */
   rest(withinMs?: number): Promise<{ readonly ms: number; readonly broken: readonly Broken[] }>;
 }
@@ -91,6 +93,13 @@ export async function startFaultShop({
         "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
       )) ?? { rows: [] };
       return rows.length > 0;
+    },
+    async storedState(orderId) {
+      opened ??= await openDatabases(urls);
+      const found = await opened["order"]?.query<{ state: string }>("select state from orders where id = $1", [
+        orderId,
+      ]);
+      return found?.rows[0]?.state ?? "";
     },
     async rest(withinMs = REST_MS) {
       const startedAt = performance.now();

@@ -21,10 +21,9 @@ registerHooks({
     if (!/\/src\/roles\/.*\.ts$/.test(url) || loaded.source === undefined || loaded.source === null) return loaded;
     const source =
       typeof loaded.source === "string" ? loaded.source : Buffer.from(loaded.source as Uint8Array).toString();
-    return {
-      ...loaded,
-      source: source.replaceAll(/\/\/ failpoint: ([\w.-]+)$/gm, 'await globalThis.failpoint("$1");'),
-    };
+    // A name may be a template, of what is known where it stands.
+    const marked = source.replaceAll(/\/\/ failpoint: (\S+)$/gm, "await globalThis.failpoint(`$1`);");
+    return { ...loaded, source: marked };
   },
 });
 
