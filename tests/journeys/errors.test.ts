@@ -1,56 +1,29 @@
 import { randomUUID } from "node:crypto";
 import { gzipSync } from "node:zlib";
-import type { DescMethod } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { OrderService } from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderService, OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService } from "#gen/commerce/product/v1/product_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
+import { stockOf } from "../support/checkout.ts";
 import { until } from "../support/conditions.ts";
 import type { Installation } from "../support/installation.ts";
 import { startInstallation, topologies } from "../support/installation.ts";
 import type { Clients } from "../support/protocols.ts";
 import { clientsOf, protocols } from "../support/protocols.ts";
-import type { Payload, Sender } from "../support/wire.ts";
+import { present } from "../support/role.ts";
+import type { Sender } from "../support/wire.ts";
 import { openSender, payloadOf, wires } from "../support/wire.ts";
+import type { Row, World } from "./error-row.ts";
+import { item, row } from "./error-row.ts";
+import { checkoutRows } from "./error-rows-checkout.ts";
 
 const { createUser, getUser, updateUser, batchGetUsers, listUsers } = UserService.method;
 const { addProduct, getProduct, updateProduct, queryProducts, listProducts } = ProductService.method;
 const { createOrder, createOrders, getOrder, cancelOrder, watchOrder } = OrderService.method;
 
-/** What is there when the rows are sent. */
-interface World {
-  readonly userId: string;
-  readonly email: string;
-  readonly sku: string;
-  readonly dollars: string;
-  readonly productId: string;
-  readonly orderId: string;
-  readonly cancelledKey: string;
-}
-
-interface Row {
-  readonly name: string;
-  readonly method: DescMethod;
-  readonly payload: (world: World) => Payload;
-  readonly compressed?: boolean;
-  readonly code: string;
-  readonly reason: string;
-  readonly fields?: readonly string[];
-}
-
-const row = (
-  name: string,
-  method: DescMethod,
-  payload: Row["payload"],
-  code: string,
-  reason: string,
-  fields?: readonly string[],
-): Row => ({ name, method, payload, code, reason, ...(fields && { fields }) });
-
 const bytes = (...values: number[]) => new Uint8Array(values);
 const malformed = (name: string, binary: Uint8Array, json: string | Uint8Array) =>
   row(name, getUser, () => ({ binary, json }), "invalid_argument", "MALFORMED_MESSAGE");
-const item = (sku: string, quantity = 1) => ({ sku, quantity });
 const text = (letters: number) => "x".repeat(letters);
 /** Messages in messages, deeper than a parser may follow. */
 const deepBytes = () => {
@@ -59,8 +32,9 @@ const deepBytes = () => {
   return message;
 };
 
-/** The rows of the error table that exist so far, each as one call. */
+/** The rows of the error table, each as one call. */
 const rows: readonly Row[] = [
+  ...checkoutRows,
   malformed("a truncated message", bytes(0x0a, 10, 1), '{"id":'),
   malformed("garbage", bytes(0xff, 0xff, 0xff), "\u0001\u0002"),
   malformed("text that is not UTF-8", bytes(0x0a, 2, 0xff, 0xfe), Buffer.from([0x7b, 0x22, 0xff, 0x22, 0x7d])),
@@ -296,7 +270,7 @@ const rows: readonly Row[] = [
   row(
     "cancelling with a stale version",
     cancelOrder,
-    ({ orderId }) => payloadOf(cancelOrder.input, { id: orderId, expectedVersion: 7 }),
+    ({ orderId }) => payloadOf(cancelOrder.input, { id: orderId, expectedVersion: 999 }),
     "aborted",
     "VERSION_MISMATCH",
   ),
@@ -372,46 +346,128 @@ describe.each(topologies)("the error table in %s", (topology) => {
     const own = new Set(Object.values(shop.processes));
     const failures = [...own].flatMap(({ log }) => log.filter(({ level }) => level === "error"));
     expect(failures).toEqual([]);
-    expect(await populationOf(clientsOf(protocols["Connect binary"](shop.url)), world.userId)).toEqual({
+    expect(await populationOf(clientsOf(protocols["Connect binary"](shop.url)), world)).toEqual({
       // With the admin.
       users: 2,
       products: 2,
-      orders: 1,
+      // Of each one: cancelled, confirmed, awaiting its payment, rejected.
+      orders: 4,
+      stock: { onHand: 4n, reserved: 1n, available: 3n },
+      // There and back again, and the one that is confirmed.
+      ledger: [595n, -595n],
+      locations: ["main", "attic"],
+    });
+  });
+
+  describe.each(wires)("over %s", (wire) => {
+    let clients: Clients;
+    beforeAll(() => {
+      clients = clientsOf(protocols[wire](shop.url));
+    });
+
+    /** Orders are recorded, and answered OK with what became of them. */
+    const recorded: readonly {
+      readonly name: string;
+      readonly order: () => Promise<Parameters<Clients["orders"]["createOrder"]>[0]>;
+      readonly reason: string;
+      readonly metadata: () => Record<string, string>;
+    }[] = [
+      {
+        name: "more than there is",
+        order: () => Promise.resolve({ items: [item(world.sku, 2), item(world.sku, 2)] }),
+        reason: "OUT_OF_STOCK",
+        metadata: () => ({ sku: world.sku, requested: "4", available: "3" }),
+      },
+      {
+        name: "what never had a stock",
+        order: () => Promise.resolve({ items: [item(world.dollars)] }),
+        reason: "OUT_OF_STOCK",
+        metadata: () => ({ sku: world.dollars, requested: "1", available: "0" }),
+      },
+      ...["card_declined", "insufficient_funds", "expired_card"].map((code) => ({
+        name: `a card that is declined, ${code}`,
+        order: () =>
+          Promise.resolve({
+            items: [item(world.sku)],
+            paymentMethodToken: code === "card_declined" ? "tok_declined" : `tok_${code}`,
+          }),
+        reason: "CARD_DECLINED",
+        metadata: () => ({ decline_code: code }),
+      })),
+      {
+        name: "a token that the provider does not know",
+        order: () => Promise.resolve({ items: [item(world.sku)], paymentMethodToken: "tok_of_nobody" }),
+        reason: "PAYMENT_METHOD_INVALID",
+        metadata: () => ({}),
+      },
+      {
+        name: "a method that is another's",
+        order: async () => {
+          const { paymentMethod } = await clients.payments.savePaymentMethod({ token: "tok_approved" });
+          return { userId: world.userId, items: [item(world.sku)], paymentMethodId: present(paymentMethod).id };
+        },
+        reason: "PAYMENT_METHOD_INVALID",
+        metadata: () => ({}),
+      },
+      {
+        name: "a capture that the provider refuses",
+        order: () => Promise.resolve({ items: [item(world.sku)], paymentMethodToken: "tok_capture_refused" }),
+        reason: "PAYMENT_FAILED",
+        metadata: () => ({ failure_code: "capture_refused" }),
+      },
+    ];
+
+    test.each(recorded)("an order of $name is recorded and REJECTED: $reason", async ({ order, reason, metadata }) => {
+      const made = await clients.orders.createOrder({ ...(await order()), waitFor: WaitFor.SETTLED });
+      const { id, state, reason: told, reasonMetadata } = present(made.order);
+      expect({ state, told, reasonMetadata }).toEqual({
+        state: OrderState.REJECTED,
+        told: reason,
+        reasonMetadata: metadata(),
+      });
+      expect((await clients.orders.getOrder({ id })).order).toEqual(made.order);
+      expect(await stockOf(clients, world.sku)).toEqual({ onHand: 4n, reserved: 1n, available: 3n });
     });
   });
 });
 
-async function populate({ users, products, orders }: Clients): Promise<World> {
+async function populate(clients: Clients): Promise<World> {
+  const { users, products, orders, inventory } = clients;
   const email = `ada.${randomUUID()}@example.com`;
-  const { user } = await users.createUser({ email });
-  const userId = user?.id ?? "";
+  const userId = present((await users.createUser({ email })).user).id;
   const add = async (currencyCode: string) => {
     const sku = `S-${randomUUID()}`;
-    const { product } = await products.addProduct({
-      title: sku,
-      variants: [{ sku, price: { currencyCode, amountMinor: 500n } }],
-    });
-    return { sku, id: product?.id ?? "" };
+    const price = { currencyCode, amountMinor: 500n };
+    const { product } = await products.addProduct({ title: sku, variants: [{ sku, price }] });
+    return { sku, id: present(product).id };
   };
   const [euros, dollars] = [await add("EUR"), await add("USD")];
-  const cancelledKey = randomUUID();
-  const { order } = await orders.createOrder({ userId, items: [item(euros.sku)], idempotencyKey: cancelledKey });
-  await orders.cancelOrder({ id: order?.id ?? "" });
-  return {
-    userId,
-    email,
-    sku: euros.sku,
-    dollars: dollars.sku,
-    productId: euros.id,
-    orderId: order?.id ?? "",
-    cancelledKey,
+  await inventory.createLocation({ code: "attic", name: "Attic", priority: 1 });
+  await inventory.adjustStock({ sku: euros.sku, delta: 5n });
+  const order = async (state: OrderState, more: Parameters<typeof orders.createOrder>[0] = {}) => {
+    const made = await orders.createOrder({ userId, items: [item(euros.sku)], ...more, waitFor: WaitFor.SETTLED });
+    expect(made.order?.state).toBe(state);
+    return present(made.order).id;
   };
+  const cancelledKey = randomUUID();
+  const orderId = await order(OrderState.CONFIRMED, { idempotencyKey: cancelledKey });
+  await orders.cancelOrder({ id: orderId, waitFor: WaitFor.SETTLED });
+  const confirmedId = await order(OrderState.CONFIRMED);
+  await order(OrderState.AWAITING_PAYMENT, { paymentMethodToken: "tok_requires_action" });
+  const rejectedId = await order(OrderState.REJECTED, { items: [item(euros.sku, 5)] });
+  const ids = { userId, productId: euros.id, orderId, confirmedId, rejectedId };
+  return { ...ids, email, sku: euros.sku, dollars: dollars.sku, cancelledKey };
 }
 
-async function populationOf({ users, products, orders }: Clients, userId: string) {
+async function populationOf(clients: Clients, { userId, sku }: World) {
+  const { users, products, orders, payments, inventory } = clients;
+  const { balances } = await payments.getLedgerBalances({});
   return {
     users: (await users.listUsers({})).users.length,
     products: (await products.queryProducts({})).products.length,
     orders: (await orders.listOrders({ userId })).orders.length,
+    stock: await stockOf(clients, sku),
+    ledger: balances.map(({ amount }) => amount?.amountMinor),
+    locations: (await inventory.listLocations({})).locations.map(({ code }) => code),
   };
 }

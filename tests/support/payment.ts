@@ -16,7 +16,7 @@ import type { TestRole } from "./role.ts";
 import { peer, present, startTestRole } from "./role.ts";
 
 /** Short enough for tests that wait for a timeout, long enough for a busy machine. */
-const patience = { sendMs: 700, lookMs: 700, leaseMs: 1_600 };
+const patience = { sendMs: 1_500, lookMs: 1_500, leaseMs: 3_500 };
 
 export type PaymentClient = Client<typeof PaymentService>;
 

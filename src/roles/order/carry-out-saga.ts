@@ -1,5 +1,6 @@
 import type { Clock } from "../../platform/clock.ts";
 import type { Logger } from "../../platform/logger.ts";
+import type { createTurns } from "../../platform/turns.ts";
 import type { NoteContext } from "./note-move.ts";
 import { LeaseLost, noteMove } from "./note-move.ts";
 import type { Order } from "./order.ts";
@@ -12,7 +13,13 @@ import { hasOtherSagas } from "./store-sagas.ts";
 /** The part of a lease that is left for noting an answer. */
 const NOTE_SHARE = 0.1;
 
-export interface CarryOutContext extends NoteContext {
+/** What is carried out together in one process. */
+export interface CarryOutContext extends SagaContext {
+  /** Few note their moves at the same time, so that calls find connections too. */
+  readonly inTurn: ReturnType<typeof createTurns>;
+}
+
+export interface SagaContext extends NoteContext {
   readonly peers: CheckoutPeers;
   readonly clock: Clock;
   readonly limits: SagaLimits;
@@ -102,12 +109,14 @@ async function ask(context: CarryOutContext, held: HeldSaga, closing: AbortSigna
 }
 
 function note(context: CarryOutContext, saga: LeasedSaga, answer: Answer, now: Date, isClosing: boolean) {
-  return noteMove(context, saga, now, !isClosing, (order) => {
-    const refund = order.refunds.find(({ id }) => id === saga.id);
-    const move = decide({ ...saga, refund }, order, answer, now, context.limits);
-    // What is broken off here is another process's at once.
-    return isClosing ? { ...move, waitMs: 0 } : move;
-  });
+  return context.inTurn(undefined, () =>
+    noteMove(context, saga, now, !isClosing, (order) => {
+      const refund = order.refunds.find(({ id }) => id === saga.id);
+      const move = decide({ ...saga, refund }, order, answer, now, context.limits);
+      // What is broken off here is another process's at once.
+      return isClosing ? { ...move, waitMs: 0 } : move;
+    }),
+  );
 }
 
 function refundOf({ saga, order }: HeldSaga): Order["refunds"][number] {

@@ -1,5 +1,6 @@
 import { startWorker } from "../../platform/events/worker.ts";
-import type { CarryOutContext } from "./carry-out-saga.ts";
+import { createTurns } from "../../platform/turns.ts";
+import type { SagaContext } from "./carry-out-saga.ts";
 import { carryOut } from "./carry-out-saga.ts";
 import type { SagaLimits } from "./saga.ts";
 import { listOrdersById } from "./store.ts";
@@ -32,6 +33,8 @@ export const sagaTimings: SagaTimings = {
   giveUpMs: 600_000,
 };
 
+/** Of the ten connections of a process. */
+const NOTES_AT_ONCE = 5;
 /** Milliseconds that steps under way get to end when the process stops. */
 const GRACE_MS = 1_000;
 
@@ -45,10 +48,11 @@ export interface SagaRunner {
 }
 
 /** Carries out what is due, in this process, until it is closed. */
-export function startSagas(context: CarryOutContext, timings: SagaTimings): SagaRunner {
+export function startSagas(context: SagaContext, timings: SagaTimings): SagaRunner {
   const { db, log } = context;
   const { leaseMs, pollMs, overloadMs, concurrent } = timings;
   const closing = new AbortController();
+  const inTurn = createTurns(NOTES_AT_ONCE, concurrent);
   const underWay = new Set<Promise<void>>();
   let measuredAt = Number.NEGATIVE_INFINITY;
   let isOverloaded = false;
@@ -90,7 +94,7 @@ export function startSagas(context: CarryOutContext, timings: SagaTimings): Saga
     const byId = new Map(orders.map((order) => [order.id, order]));
     for (const saga of leased) {
       const order = byId.get(saga.orderId);
-      if (order) run(saga, carryOut(context, { saga, order, until }, closing.signal));
+      if (order) run(saga, carryOut({ ...context, inTurn }, { saga, order, until }, closing.signal));
     }
   }
 

@@ -25,17 +25,28 @@ const PRUNE_EVERY_MS = 3_600_000;
 /** Milliseconds that calls of the provider get to end when the process stops. */
 const GRACE_MS = 1_000;
 
-/** Every provider there is, by its name in the configuration. */
+/** Every provider there is, by its name in the configuration. What one needs is loaded with it. */
 const providers = {
   sandbox: ({ routesUrl, sharedKey }) =>
-    sandboxProvider({
-      url: () => routesUrl("sandbox"),
-      apiKey: sharedKey("sandbox").toString("hex"),
-      webhookKey: sharedKey("sandbox webhooks"),
-    }),
-} as const satisfies Readonly<Record<string, (context: ProviderContext) => PaymentProvider>>;
+    Promise.resolve(
+      sandboxProvider({
+        url: () => routesUrl("sandbox"),
+        apiKey: sharedKey("sandbox").toString("hex"),
+        webhookKey: sharedKey("sandbox webhooks"),
+      }),
+    ),
+  stripe: async ({ config: { STRIPE_SECRET_KEY: secretKey, STRIPE_WEBHOOK_SECRET: webhookSecret } }) => {
+    if (secretKey === "" || webhookSecret === "") {
+      throw new Error("PAYMENT_PROVIDER=stripe needs STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET.");
+    }
+    const { stripeProvider } = await import("./stripe-provider.ts");
+    return stripeProvider({ secretKey, webhookSecret });
+  },
+} as const satisfies Readonly<Record<string, (context: ProviderContext) => Promise<PaymentProvider>>>;
 
-type ProviderContext = Pick<RoleContext, "routesUrl" | "sharedKey">;
+interface ProviderContext extends Pick<RoleContext, "routesUrl" | "sharedKey"> {
+  readonly config: { readonly STRIPE_SECRET_KEY: string; readonly STRIPE_WEBHOOK_SECRET: string };
+}
 type ProviderName = keyof typeof providers;
 
 /** Payments, and the books that prove them. @param patience shorter ones are for tests */
@@ -47,11 +58,21 @@ export function paymentRole(patience: Patience = usual) {
         default: "sandbox",
         desc: `The payment provider: ${Object.keys(providers).join(", ")}; the sandbox moves no money`,
       }),
+      STRIPE_SECRET_KEY: str({
+        default: "",
+        desc: "With PAYMENT_PROVIDER=stripe: the secret key",
+        example: "sk_live_…",
+      }),
+      STRIPE_WEBHOOK_SECRET: str({
+        default: "",
+        desc: "With PAYMENT_PROVIDER=stripe: what its webhooks to /-/payment/webhooks/stripe are signed with",
+        example: "whsec_…",
+      }),
     },
-    start(context) {
+    async start(context) {
       const { config, database, outbox, peers, pages, clock, log, tryout, publicUrl } = context;
       const db = database<PaymentTables>();
-      const provider = providers[config.PAYMENT_PROVIDER as ProviderName](context);
+      const provider = await providers[config.PAYMENT_PROVIDER as ProviderName](context);
       if (provider.name === "sandbox" && !tryout) log.warn("payments are made with the sandbox: no money moves");
       const closing = new AbortController();
       const running: { reconciler?: Reconciler } = {};

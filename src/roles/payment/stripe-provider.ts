@@ -115,9 +115,15 @@ export function stripeProvider({ secretKey, webhookSecret, api }: StripeOptions)
     parseWebhook(body, headers, now) {
       try {
         const signature = headers[SIGNATURE] ?? "";
-        const at = Math.floor(now.getTime() / 1_000);
         return toEvent(
-          stripe.webhooks.constructEvent(body, signature, webhookSecret, MOST_OFF_S, undefined, at) as Stripe.Event,
+          stripe.webhooks.constructEvent(
+            body,
+            signature,
+            webhookSecret,
+            MOST_OFF_S,
+            undefined,
+            now.getTime(),
+          ) as Stripe.Event,
         );
       } catch (error) {
         if (error instanceof Stripe.errors.StripeSignatureVerificationError || error instanceof SyntaxError)
