@@ -16,7 +16,8 @@ export function architecturePages(): Page[] {
     role,
     String(port),
     database ? databaseName(role) : "",
-    [...services.map(({ name }) => name), ...(edge ? ["what clients may call of the others"] : [])].join(", "),
+    [...services.map(({ name }) => name), ...(edge ? ["what clients may call of the others"] : [])].join(", ") ||
+      "plain HTTP, to roles and browsers",
     edge ? "every role" : asksOf(role).join(", "),
   ]);
   const roles = table(["role", "port", "database", "serves", "asks"], rows);
