@@ -52,6 +52,8 @@ const STYLE = `
   label { display: block; margin: 0 0 .35rem; font-weight: 600; }
   input { width: 100%; margin: 0 0 1rem; padding: .65rem .75rem; font: inherit; color: inherit; background: transparent; border: 1px solid var(--line); border-radius: 8px; }
   button { width: 100%; padding: .7rem 1rem; font: inherit; font-weight: 600; color: var(--go-ink); background: var(--go); border: 0; border-radius: 8px; cursor: pointer; }
+  button + button { margin-top: .75rem; }
+  button.second { color: var(--ink); background: transparent; border: 1px solid var(--line); }
   button[disabled] { opacity: .6; cursor: default; }
   [role=status] { min-height: 1.5em; margin: 1rem 0 0; }
   .bad { color: var(--bad); }

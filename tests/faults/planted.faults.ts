@@ -20,7 +20,103 @@ interface Planted {
   readonly seed?: number;
 }
 
-const bugs: readonly Planted[] = [];
+const lastUnits = "everybody wants the last units";
+const cancelAnywhere = "CancelOrder while the saga stands at each point of its way";
+const anything = "whatever happens in whichever order";
+const lateCall = (point: string) => `a call that stands at ${point} until its order is cancelled`;
+
+const bugs: readonly Planted[] = [
+  // Of the database's check of what is reserved both take a part away: else it refuses what they allow.
+  { bug: "levels-before-the-lock", file: "races", scenario: lastUnits, breaks: "I1 stock" },
+  { bug: "held-units-sold-again", file: "races", scenario: lastUnits, breaks: "I1 stock" },
+  { bug: "less-than-ordered", file: "races", scenario: lastUnits, breaks: "I4 order" },
+  {
+    bug: "release-without-tombstone",
+    file: "races",
+    scenario: lateCall("inventory.reserve.begun"),
+    breaks: "what comes late at inventory.reserve.begun is kept",
+  },
+  {
+    bug: "void-without-tombstone",
+    file: "races",
+    scenario: lateCall("payment.authorize.begun"),
+    breaks: "what comes late at payment.authorize.begun is kept",
+  },
+  {
+    bug: "late-answer-overwrites-the-void",
+    file: "races",
+    scenario: lateCall("payment.authorize.answered"),
+    breaks: "what comes late at payment.authorize.answered is kept",
+  },
+  {
+    bug: "expired-hold-committed",
+    file: "races",
+    scenario: "a provider that hangs past the end of the hold",
+    breaks: "I4 order",
+  },
+  {
+    bug: "lease-is-not-fenced",
+    file: "races",
+    scenario: "SIGSTOP of the saga's owner at order.authorize.answered",
+    breaks: "an order is carried on by one who has lost its lease",
+  },
+  {
+    bug: "capture-before-commit",
+    file: "races",
+    scenario: cancelAnywhere,
+    breaks: "the order that was cancelled at order.",
+  },
+  {
+    bug: "cancel-forgotten-after-the-capture",
+    file: "races",
+    scenario: cancelAnywhere,
+    breaks: "the order that was cancelled at order.",
+  },
+  {
+    bug: "cancel-ignored-at-the-pivot",
+    file: "races",
+    scenario: cancelAnywhere,
+    breaks: "money was taken of what was cancelled at",
+  },
+  {
+    bug: "refund-with-a-new-key",
+    file: "crashes",
+    scenario: "kill -9 at payment.refund.intended",
+    breaks: "I5 payment",
+  },
+  { bug: "refund-anew-each-time", file: "crashes", scenario: "kill -9 at order.refund.answered", breaks: "I3 order" },
+  // The next three bring their own marks: the file takes every point that there is.
+  {
+    bug: "saga-in-a-second-statement",
+    file: "crashes",
+    scenario: "kill -9 at order.place.recorded",
+    breaks: "and nobody is at work on it",
+  },
+  {
+    bug: "booked-after-the-commit",
+    file: "crashes",
+    scenario: "kill -9 at payment.capture.unbooked",
+    breaks: "I6 payment",
+  },
+  {
+    bug: "key-in-a-second-statement",
+    file: "crashes",
+    scenario: "kill -9 at order.place.unclaimed",
+    breaks: "I2 stock",
+  },
+  { bug: "void-never-told", file: "crashes", scenario: "kill -9 at payment.void.intended", breaks: "I5 payment" },
+  {
+    bug: "nobody-reconciles",
+    file: "crashes",
+    scenario: "kill -9 at payment.capture.intended",
+    breaks: "I12 payment",
+  },
+  { bug: "returned-twice", file: "crashes", scenario: "kill -9 at inventory.return.committed", breaks: "I2 stock" },
+  // A new point changes what a seed draws: these need nothing that is rare.
+  { bug: "cancelled-stock-not-back", file: "random", scenario: anything, breaks: "I2 order", seed: 7 },
+  { bug: "committed-but-not-voided", file: "random", scenario: anything, breaks: "I14 order", seed: 7 },
+  { bug: "last-step-with-the-old-state", file: "random", scenario: anything, breaks: "I13 order", seed: 7 },
+];
 
 const folder = "tests/faults/planted";
 /** A slice takes three of them. */

@@ -6,9 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { file_commerce_common_v1_dead_letter } from "#gen/commerce/common/v1/dead_letter_pb.ts";
 import { file_commerce_common_v1_event } from "#gen/commerce/common/v1/event_pb.ts";
 import { file_commerce_inventory_v1_events } from "#gen/commerce/inventory/v1/events_pb.ts";
-import { file_commerce_inventory_v1_inventory } from "#gen/commerce/inventory/v1/inventory_pb.ts";
+import { InventoryService, file_commerce_inventory_v1_inventory } from "#gen/commerce/inventory/v1/inventory_pb.ts";
 import { file_commerce_payment_v1_events } from "#gen/commerce/payment/v1/events_pb.ts";
-import { file_commerce_payment_v1_payment } from "#gen/commerce/payment/v1/payment_pb.ts";
+import { PaymentService, file_commerce_payment_v1_payment } from "#gen/commerce/payment/v1/payment_pb.ts";
 import { file_commerce_notification_v1_notification } from "#gen/commerce/notification/v1/notification_pb.ts";
 import { file_commerce_order_v1_events } from "#gen/commerce/order/v1/events_pb.ts";
 import { file_commerce_product_v1_events } from "#gen/commerce/product/v1/events_pb.ts";
@@ -16,7 +16,7 @@ import { file_commerce_user_v1_events } from "#gen/commerce/user/v1/events_pb.ts
 import { file_commerce_common_v1_address } from "#gen/commerce/common/v1/address_pb.ts";
 import { GatewayService, file_commerce_gateway_v1_gateway } from "#gen/commerce/gateway/v1/gateway_pb.ts";
 import { OrderService, file_commerce_order_v1_order } from "#gen/commerce/order/v1/order_pb.ts";
-import { file_commerce_product_v1_product } from "#gen/commerce/product/v1/product_pb.ts";
+import { ProductService, file_commerce_product_v1_product } from "#gen/commerce/product/v1/product_pb.ts";
 import { AuthService, file_commerce_user_v1_auth } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService, file_commerce_user_v1_user } from "#gen/commerce/user/v1/user_pb.ts";
 import type { RoleEntry } from "../../src/platform/role.ts";
@@ -32,6 +32,9 @@ const { createUser, updateUser, updateProfile, addAddress, updateAddress, listUs
 const { login, refresh, changePassword } = AuthService.method;
 const { createOrder, createOrders, batchCreateOrders } = OrderService.method;
 const { createApiKey } = GatewayService.method;
+const { addProduct } = ProductService.method;
+const { adjustStock } = InventoryService.method;
+const { savePaymentMethod } = PaymentService.method;
 
 /** A value that is recognized wherever it turns up; letters and digits only, which no JSON and no URL escapes. */
 interface Marker {
@@ -58,6 +61,8 @@ const places = {
   "postal code": ["user.addresses", "order.orders"],
   phone: ["user.addresses", "order.orders"],
   "payment method": ["order.orders", "payment.payments"],
+  // No provider knows it, so nobody keeps it.
+  "saved payment method": [],
 } as const satisfies Readonly<Record<string, readonly string[]>>;
 type Kind = keyof typeof places;
 
@@ -340,16 +345,20 @@ describe.each(topologies)("secrets and persons in %s", (topology) => {
     await broken(createOrder, { paymentMethodToken }, own);
     const sku = `S-${randomBytes(6).toString("hex")}`;
     const product = { title: "A mug", variants: [{ sku, price: { currencyCode: "EUR", amountMinor: "100" } }] };
-    await fetch(`${shop.url}/commerce.product.v1.ProductService/AddProduct`, {
-      method: "POST",
-      headers: { "content-type": "application/json", ...admin },
-      body: JSON.stringify(product),
-    });
-    const placed = { ...order, items: [{ sku, quantity: 1 }] };
+    await post(addProduct, JSON.stringify(product), admin);
+    await post(adjustStock, JSON.stringify({ sku, delta: "9" }), admin);
+    // Also the payment provider gets to see how it is paid.
+    const placed = { ...order, items: [{ sku, quantity: 1 }], waitFor: "WAIT_FOR_SETTLED" };
     expect((await post(createOrder, JSON.stringify(placed), own)).status).toBe(200);
     expect((await both(createOrder, { ...placed, paymentMethodToken: m("city of an address") }, own)).code).not.toBe(
       "Ok",
     );
+
+    // Payment methods.
+    const token = m("saved payment method");
+    for (const headers of [own, admin, {}]) await both(savePaymentMethod, { token, userId: id }, headers);
+    await both(savePaymentMethod, { token: token.repeat(20) }, own);
+    await broken(savePaymentMethod, { token }, own);
 
     // API keys.
     const key = await post(createApiKey, JSON.stringify({ name: "a machine", permissions: ["user.read"] }), admin);

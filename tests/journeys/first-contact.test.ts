@@ -50,11 +50,21 @@ describe("a shop of one's own", () => {
     return products.map(({ title }) => title);
   }
 
+  /** Units on hand by SKU, of the whole catalogue. */
+  async function stock(): Promise<Record<string, bigint>> {
+    const { products } = await clients().products.queryProducts({ pageSize: 500 });
+    const skus = products.flatMap(({ variants }) => variants.map(({ sku }) => sku));
+    const { stock: items, absentSkus } = await clients().inventory.batchGetStock({ skus });
+    expect(absentSkus).toEqual([]);
+    return Object.fromEntries(items.map(({ sku, onHand }) => [sku, onHand]));
+  }
+
   test("has goods", async () => {
     const { products } = await clients().products.queryProducts({ text: "mug" });
     expect(products.length).toBeGreaterThan(0);
     for (const { variants } of products) expect(variants[0]?.price?.currencyCode).toBe("EUR");
     expect((await titles()).length).toBeGreaterThan(products.length);
+    expect(new Set(Object.values(await stock()))).toEqual(new Set([100n]));
   });
 
   test("says where it is, where its data is, and what is unusual", async () => {
@@ -72,16 +82,29 @@ describe("a shop of one's own", () => {
   }
 
   test("prints calls that work when they are pasted", async () => {
-    const calls = [...shop.output().matchAll(/^ {2}((?:npx buf )?curl (?:.*\\\n)*.*)/gm)].map(([, call]) => call ?? "");
+    const printed = shop.output().matchAll(/^ {2}((?:shopper=.*\n {2})?(?:npx buf )?curl (?:.*\\\n)*.*)/gm);
+    const calls = [...printed].map(([, call]) => call ?? "");
     const answers: unknown[] = [];
     for (const call of calls) {
       answers.push(JSON.parse(outputOf(await run("bash", ["-c", call]))));
     }
     expect(answers).toMatchObject([
       { products: [{ title: expect.stringMatching(/mug/i) as string }] },
-      { user: { email: "shopper@example.com" }, accessToken: expect.any(String) as string },
+      { order: { state: "ORDER_STATE_CONFIRMED", lines: [{ sku: "MUG-SAND" }], totalAmount: { amountMinor: "1654" } } },
       { products: (await titles()).map(() => ({ state: "PRODUCT_STATE_ACTIVE" })) },
     ]);
+    // The order went its way: one less in stock, the money in the books, and mails in the mailbox.
+    const { "MUG-SAND": sand, ...others } = await stock();
+    expect([sand, new Set(Object.values(others))]).toEqual([99n, new Set([100n])]);
+    const { balances } = await clients().payments.getLedgerBalances({});
+    expect(balances.map(({ account, amount }) => [account, amount?.amountMinor])).toEqual([
+      ["provider:sandbox", 1_654n],
+      ["sales", -1_654n],
+    ]);
+    const mailbox = /Mails: (\S+)/.exec(shop.output())?.[1] ?? "";
+    const subjects = async () => (await fetch(mailbox)).text();
+    await until(async () => (await subjects()).includes("is confirmed"));
+    expect(await subjects()).toMatch(/is confirmed.*shopper@example\.com.*We have your order/s);
   });
 
   test("gives an access token on the line, to its admin and to its shopper", async () => {
@@ -152,7 +175,7 @@ describe("a shop of one's own", () => {
   });
 
   test("has after kill -9 and another start all that was acknowledged, and its goods only once", async () => {
-    const before = await titles();
+    const before = [await titles(), await stock()];
     const acknowledged: User[] = [];
     const { users } = clients();
     const write = async () => {
@@ -171,7 +194,7 @@ describe("a shop of one's own", () => {
     expect(acknowledged.length).toBeGreaterThanOrEqual(50);
     const read = await Promise.all(acknowledged.map(({ id }) => clients().users.getUser({ id })));
     expect(read.map(({ user }) => user)).toEqual(acknowledged);
-    expect(await titles()).toEqual(before);
+    expect([await titles(), await stock()]).toEqual(before);
   });
 
   test("leaves nothing running when it is told to stop, and starts again with what it had", async () => {

@@ -9,10 +9,12 @@ import { snippetsOf } from "../../scripts/docs/snippets.ts";
 import { startEmbeddedPostgres } from "../../src/platform/embedded-postgres.ts";
 import { registry } from "../../src/roles/registry.ts";
 import { createAccount } from "../support/accounts.ts";
+import { stockOf } from "../support/checkout.ts";
 import { until } from "../support/conditions.ts";
 import { makeFolder } from "../support/folders.ts";
 import { startInstallation } from "../support/installation.ts";
 import { freePort } from "../support/ports.ts";
+import { clientsOf, protocols } from "../support/protocols.ts";
 
 const top = fileURLToPath(new URL("../..", import.meta.url));
 const run = promisify(execFile);
@@ -38,11 +40,34 @@ test("what the README says to paste works, in the order in which it says so", { 
 
   expect(outputs[1]).toContain('"itemsAmount":{"currencyCode":"EUR","amountMinor":"2580"}');
   expect(outputs[1]).toContain('"totalAmount":{"currencyCode":"EUR","amountMinor":"3070"}');
-  expect(outputs[2]).toContain('"title":"Mug"');
-  expect(outputs[3]).toContain('"sku": "MUG-1"');
-  expect(outputs[3]?.match(/"sequence"/g)).toHaveLength(3);
-  expect(outputs[3]).toContain("SKU_UNAVAILABLE");
-  expect(outputs[4]).toContain("300 products");
+  expect(outputs[1]).toMatch(/"state":"ORDER_STATE_CONFIRMED".*"title":"Mug"/);
+  expect(messagesOf(outputs[2] ?? "")).toMatchObject([
+    {
+      events: [
+        { step: "ORDER_STEP_PLACED" },
+        { step: "ORDER_STEP_STOCK_RESERVED" },
+        { step: "ORDER_STEP_PAYMENT_AUTHORIZED" },
+        { step: "ORDER_STEP_STOCK_COMMITTED" },
+        { step: "ORDER_STEP_CONFIRMED" },
+      ],
+    },
+    { payment: { state: "PAYMENT_STATE_CAPTURED", capturedAmount: { currencyCode: "EUR", amountMinor: "3070" } } },
+    {
+      balances: [
+        { account: "provider:sandbox", amount: { currencyCode: "EUR", amountMinor: "3070" } },
+        { account: "sales", amount: { currencyCode: "EUR", amountMinor: "-3070" } },
+      ],
+    },
+    { order: { state: "ORDER_STATE_CANCELLED", refundedAmount: { amountMinor: "3070" } } },
+  ]);
+  expect(outputs[3]).toContain('"title":"Mug"');
+  expect(outputs[4]).toContain('"sku": "MUG-1"');
+  expect(outputs[4]?.match(/"sequence"/g)).toHaveLength(3);
+  expect(outputs[4]).toContain("SKU_UNAVAILABLE");
+  expect(outputs[5]).toContain("300 products");
+  // Ten came, two were put back, and the two orders of the stream take one and three.
+  const clients = clientsOf(protocols.gRPC(shop.url));
+  await until(async () => (await stockOf(clients, "MUG-1"))["onHand"] === 6n);
 
   for (const [index, { code }] of ofRunning.filter(({ language }) => language === "ts").entries()) {
     const file = `${top}.readme-${String(process.pid)}-${String(index)}.ts`;
@@ -55,6 +80,15 @@ test("what the README says to paste works, in the order in which it says so", { 
     }
   }
 });
+
+/** Messages that were printed one behind the other. */
+function messagesOf(printed: string): unknown[] {
+  return printed
+    .trim()
+    .replaceAll("}{", "}\n{")
+    .split("\n")
+    .map((message) => JSON.parse(message) as unknown);
+}
 
 test("the shop starts as roles in the way that the README says", { timeout: 120_000 }, async () => {
   const [snippet, ...others] = snippets.filter(startsRoles);

@@ -36,6 +36,7 @@ describe.each(cases)("SIGTERM in %s, of %s", (topology, stopped) => {
     // Both wait for their buyer.
     const open = { userId, items, paymentMethodToken: "tok_requires_action", waitFor: WaitFor.SETTLED };
     const { order } = await clients.orders.createOrder(open);
+    const { order: watched } = await clients.orders.createOrder(open);
     const id = order?.id ?? "";
 
     // A unary call that waits for a lock.
@@ -54,7 +55,6 @@ describe.each(cases)("SIGTERM in %s, of %s", (topology, stopped) => {
     expect((await results.next()).value.result.case).toBe("order");
 
     // A watch, which would never end by itself.
-    const { order: watched } = await clients.orders.createOrder(open);
     const watch = clients.orders.watchOrder({ id: watched?.id ?? "" })[Symbol.asyncIterator]();
     for (const state of [OrderState.PENDING, OrderState.PENDING, OrderState.AWAITING_PAYMENT]) {
       expect((await watch.next()).value.event.state).toBe(state);

@@ -57,7 +57,7 @@ export function createFailpoints(folder: string): Failpoints {
 }
 
 /** What the saga of an order does, as its points name it. */
-const STEPS = ["reserve", "authorize", "commit", "capture", "void", "release", "refund", "return"];
+const STEPS = ["reserve", "authorize", "commit", "capture", "void", "release", "settle", "refund", "return"];
 
 /** Every point that the sources mark, by role. @throws Error where a name stands twice */
 export function markedFailpoints(): ReadonlyMap<string, readonly string[]> {

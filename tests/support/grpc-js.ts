@@ -20,6 +20,7 @@ const definitions = loadSync(
     "commerce/user/v1/user.proto",
     "commerce/product/v1/product.proto",
     "commerce/order/v1/order.proto",
+    "commerce/inventory/v1/inventory.proto",
     "grpc/health/v1/health.proto",
   ],
   { includeDirs: [proto, join(proto, "third_party")], longs: String, enums: String },

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { Client } from "pg";
 
 /** A row that breaks a promise. */
@@ -87,6 +88,25 @@ export function ofRows(invariant: string, promise: string, checks: readonly RowC
         violations.push(...rows);
       }
       return { checked, violations };
+    },
+  };
+}
+
+/** Milliseconds until what seems broken is looked at again. */
+const AGAIN_MS = 1_000;
+
+/** The same of rows that come and go while a shop is at work: what is broken both times that it is looked at. */
+export function ofRowsThatStay(invariant: string, promise: string, checks: readonly RowCheck[]): Invariant {
+  const once = ofRows(invariant, promise, checks);
+  return {
+    ...once,
+    async check(databases) {
+      const first = await once.check(databases);
+      if (first.violations.length === 0) return first;
+      await delay(AGAIN_MS);
+      const { checked, violations } = await once.check(databases);
+      const before = new Set(first.violations.map(({ about }) => about));
+      return { checked, violations: violations.filter(({ about }) => before.has(about)) };
     },
   };
 }

@@ -17,6 +17,8 @@ interface OrderFacts {
   readonly refunded: bigint;
   /** Ordered units by SKU. */
   readonly units: ReadonlyMap<string, bigint>;
+  /** Those of them that came back with refunds. */
+  readonly restocked: ReadonlyMap<string, bigint>;
   /** Of the last change; undone work moves it. */
   readonly version: string;
 }
@@ -53,16 +55,14 @@ const isSold = ({ state }: OrderFacts) => ["CONFIRMED", "FULFILLED", "DELIVERED"
 const isOff = ({ state }: OrderFacts) => state === "REJECTED" || state === "CANCELLED";
 
 const soldUnits: Rule = ({ order, reservation }) => {
+  const lines = reservation?.lines.filter(({ tracked }) => tracked) ?? [];
   const moved = reservation?.moved ?? new Map<string, bigint>();
-  const lines = reservation?.lines ?? [];
   for (const sku of new Set([...moved.keys(), ...lines.map((line) => line.sku)])) {
-    const own = lines.filter((line) => line.sku === sku && line.tracked);
-    const kept = own.reduce((sum, { quantity, returned }) => sum + quantity - returned, 0n);
-    const wanted = isSold(order) ? kept : 0n;
-    if (own.length === 0 && (moved.get(sku) ?? 0n) === 0n) continue;
-    if ((moved.get(sku) ?? 0n) !== wanted) {
-      return `${order.state}, ${String(moved.get(sku) ?? 0n)} of ${sku} are out by movements, ${String(wanted)} should be`;
-    }
+    const out = moved.get(sku) ?? 0n;
+    const isTracked = lines.some((line) => line.sku === sku);
+    const wanted = isSold(order) && isTracked ? (order.units.get(sku) ?? 0n) - (order.restocked.get(sku) ?? 0n) : 0n;
+    if (out !== wanted)
+      return `${order.state}, ${String(out)} of ${sku} are out of the stock, ${String(wanted)} should be`;
   }
   return undefined;
 };
@@ -82,8 +82,7 @@ const notForFree: Rule = ({ order, payment, reservation }) => {
   if (!isSold(order)) return undefined;
   if (order.total > 0n && payment?.captured !== order.total)
     return `total ${String(order.total)}, captured ${String(payment?.captured ?? 0n)}`;
-  if (reservation?.state !== "COMMITTED" && reservation?.state !== "RELEASED")
-    return `its reservation is ${reservation?.state ?? "missing"}`;
+  if (reservation?.state !== "COMMITTED") return `its reservation is ${reservation?.state ?? "missing"}`;
   for (const [sku, units] of order.units) {
     const taken = reservation.lines
       .filter((line) => line.sku === sku)
@@ -208,7 +207,10 @@ async function judge(databases: Databases, ids: readonly string[], rule: Rule) {
 
 async function readOrders(client: Client, ids: readonly string[]): Promise<OrderFacts[]> {
   const { rows } = await client.query<
-    Record<"id" | "state" | "currency" | "total" | "refunded" | "version", string> & { units: Record<string, string> }
+    Record<"id" | "state" | "currency" | "total" | "refunded" | "version", string> & {
+      units: Record<string, string>;
+      restocked: Record<string, string> | null;
+    }
   >(
     `select id, state, currency, total_minor as total,
        (select coalesce(sum(amount_minor), 0) from order_refunds
@@ -216,17 +218,28 @@ async function readOrders(client: Client, ids: readonly string[]): Promise<Order
        (select json_object_agg(sku, units) from (
           select sku, sum(quantity)::text as units from order_lines where order_id = orders.id group by sku
         ) as by_sku) as units,
+       (select json_object_agg(sku, units) from (
+          select sku, sum((line ->> 'quantity')::bigint)::text as units
+          from order_refunds, jsonb_array_elements(order_refunds.lines) as line
+          join order_lines on order_lines.order_id = orders.id and order_lines.number = (line ->> 'number')::int
+          where order_refunds.order_id = orders.id and restock and order_refunds.state = 'SUCCEEDED' group by sku
+        ) as by_sku) as restocked,
        version || '.' || (select count(*) from order_events where order_id = orders.id) as version
      from orders where id = any ($1::uuid[])
        and not exists (select from sagas where order_id = orders.id and finished_at is null)`,
     [ids],
   );
-  return rows.map(({ total, refunded, units, ...row }) => ({
+  return rows.map(({ total, refunded, units, restocked, ...row }) => ({
     ...row,
     total: BigInt(total),
     refunded: BigInt(refunded),
-    units: new Map(Object.entries(units).map(([sku, count]) => [sku, BigInt(count)])),
+    units: unitsOf(units),
+    restocked: unitsOf(restocked ?? {}),
   }));
+}
+
+function unitsOf(bySku: Readonly<Record<string, string>>): Map<string, bigint> {
+  return new Map(Object.entries(bySku).map(([sku, count]) => [sku, BigInt(count)]));
 }
 
 async function readReservations(
@@ -260,7 +273,7 @@ async function readReservations(
           quantity: BigInt(quantity),
           returned: BigInt(returned),
         })),
-        moved: new Map(Object.entries(moved ?? {}).map(([sku, units]) => [sku, BigInt(units)])),
+        moved: unitsOf(moved ?? {}),
       },
     ]),
   );

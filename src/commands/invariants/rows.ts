@@ -1,7 +1,7 @@
 import type { OrderState } from "../../roles/order/order.ts";
 import { mayBecome } from "../../roles/order/order.ts";
 import type { Invariant, RowCheck } from "./check.ts";
-import { ofRows } from "./check.ts";
+import { ofRows, ofRowsThatStay } from "./check.ts";
 
 const states: readonly OrderState[] = [
   "PENDING",
@@ -128,8 +128,18 @@ const sagas = (late: string): RowCheck => ({
   violations: `
     select 'order ' || order_id as about, format('its %s is at %s since %s', kind, step, step_since) as problem
     from sagas join orders on orders.id = order_id
-    where finished_at is null and sagas.created_at < ${late}
-      and not (state = 'AWAITING_PAYMENT' and not cancel_requested and expires_at > ${late})`,
+    where finished_at is null and greatest(step_since, case when cancel_requested then orders.updated_at end) < ${late}
+      and not (step = 'AUTHORIZE' and state = 'AWAITING_PAYMENT' and not cancel_requested
+        and coalesce(expires_at > ${late}, false))`,
+});
+
+const forgotten = (late: string): RowCheck => ({
+  role: "order",
+  count: "select from orders where state in ('PENDING', 'AWAITING_PAYMENT')",
+  violations: `
+    select 'order ' || id as about, format('%s, and nobody carries it out', state) as problem from orders
+    where (state in ('PENDING', 'AWAITING_PAYMENT') or cancel_requested) and updated_at < ${late}
+      and not exists (select from sagas where order_id = orders.id and finished_at is null)`,
 });
 
 const holds = (late: string): RowCheck => ({
@@ -183,8 +193,9 @@ export function rowInvariants({ owners, emitters, lateSeconds }: RowInvariantOpt
   return [
     ofRows("I1", "stock on hand is the sum of its movements, what is reserved is what orders hold", [stock]),
     ofRows("I6", "no money is created: the ledger sums to zero, orders sum to their totals", [ledger, books, totals]),
-    ofRows("I12", `nothing is left undone for more than ${String(lateSeconds)} s`, [
+    ofRowsThatStay("I12", `nothing is left undone for more than ${String(lateSeconds)} s`, [
       sagas(late),
+      forgotten(late),
       holds(late),
       operations(late),
       ...emitters.map((role) => unpublished(late, role)),

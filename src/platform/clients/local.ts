@@ -37,7 +37,7 @@ export function localTransport({ caller, edge = false, pipeline, log }: LocalTra
       identity: { subject: served?.subject ?? { kind: "service", role: caller } },
       caller,
       outside: edge && served !== undefined,
-      timeoutMs,
+      timeoutMs: timeoutMs === undefined ? undefined : Math.max(1, Math.ceil(timeoutMs)),
       parent: signal,
       log,
       requestHeader: new Headers(header),

@@ -88,7 +88,7 @@ export function networkTransport({ caller, edge, peer, connections, assertions }
       }
       return guarded(signal, values, async () => {
         const { transport } = await connections.next("call");
-        return transport.unary(method, signal, timeoutMs, await headers(header, values), input);
+        return transport.unary(method, signal, whole(timeoutMs), await headers(header, values), input);
       });
     },
 
@@ -126,7 +126,7 @@ export function networkTransport({ caller, edge, peer, connections, assertions }
       });
       // Behind the breaker: what a client cannot send is no failure of the peer.
       const response = await transport
-        .stream(method, signal, timeoutMs, await headers(header, values), requests())
+        .stream(method, signal, whole(timeoutMs), await headers(header, values), requests())
         .catch(failedStream);
       async function* responses(): AsyncIterable<MessageShape<DescMessage>> {
         try {
@@ -172,4 +172,9 @@ function isLost(error: ConnectError, { details }: AppError, signal: AbortSignal 
 /** A failure of the system itself, for example of the look-up of a name. */
 function isSystemError(error: unknown): boolean {
   return error instanceof Error && "syscall" in error;
+}
+
+/** Milliseconds as the protocols write them: a fraction is malformed. */
+function whole(timeoutMs: number | undefined): number | undefined {
+  return timeoutMs === undefined ? undefined : Math.max(1, Math.ceil(timeoutMs));
 }

@@ -54,7 +54,7 @@ export async function lockDueHold(trx: Trx): Promise<ReservationHead | undefined
     .selectFrom("reservations")
     .select(["order_id", "expires_at"])
     .where("state", "=", sql.lit<ReservationState>("HELD"))
-    .where(sql<boolean>`expires_at <= clock_timestamp()`)
+    .where(sql<boolean>`expires_at <= now()`)
     .orderBy("expires_at")
     .limit(1)
     .forUpdate()

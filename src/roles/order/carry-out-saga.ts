@@ -81,7 +81,7 @@ async function ask(context: CarryOutContext, held: HeldSaga, closing: AbortSigna
   const { saga, order } = held;
   if (isSkipped(saga.step, order)) return { case: "skipped" };
   if (closing.aborted) return { case: "unknown" };
-  const timeoutMs = Math.min(callMs, held.until - performance.now() - leaseMs * NOTE_SHARE);
+  const timeoutMs = Math.floor(Math.min(callMs, held.until - performance.now() - leaseMs * NOTE_SHARE));
   if (timeoutMs <= 0) throw new LeaseLost("its time is over");
   const attempt: Attempt = { timeoutMs, signal: closing, log: log.child({ step: saga.step }) };
   // failpoint: order.${saga.step.toLowerCase()}.begun

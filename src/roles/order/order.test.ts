@@ -36,11 +36,28 @@ test("what is paid can be paid back, unless it is being cancelled", () => {
   expect(refundable(true)).toEqual([]);
 });
 
-test("goods leave once it is confirmed, nobody cancels it, and not all of its money goes back", () => {
-  const order = { state: "CONFIRMED", cancelRequested: false, refundsMinor: 0n, totalMinor: 100n } as const;
+test("goods leave once it is confirmed, nobody cancels it, and neither all money nor all units go back", () => {
+  const line = { number: 1, sku: "S", productId: "", title: "", options: {}, taxCategory: "" };
+  const lines = [{ ...line, unitMinor: 50n, quantity: 2, amountMinor: 100n }];
+  const order = {
+    state: "CONFIRMED",
+    cancelRequested: false,
+    refundsMinor: 0n,
+    totalMinor: 150n,
+    lines,
+    refunds: [],
+  } as const;
+  const back = (quantity: number, state: "SUCCEEDED" | "FAILED" = "SUCCEEDED") => ({
+    ...{ id: "", minor: 1n, reason: "", restock: true, failureCode: "", createdAt: new Date(0) },
+    state,
+    lines: [{ number: 1, quantity, minor: 1n }],
+  });
   expect(states.filter((state) => mayBeFulfilled({ ...order, state }))).toEqual(["CONFIRMED"]);
   expect(mayBeFulfilled({ ...order, cancelRequested: true })).toBe(false);
-  expect(mayBeFulfilled({ ...order, refundsMinor: 99n })).toBe(true);
-  expect(mayBeFulfilled({ ...order, refundsMinor: 100n })).toBe(false);
+  expect(mayBeFulfilled({ ...order, refundsMinor: 149n })).toBe(true);
+  expect(mayBeFulfilled({ ...order, refundsMinor: 150n })).toBe(false);
   expect(mayBeFulfilled({ ...order, totalMinor: 0n })).toBe(true);
+  expect(mayBeFulfilled({ ...order, refunds: [back(1)] })).toBe(true);
+  expect(mayBeFulfilled({ ...order, refunds: [back(1), back(1)] })).toBe(false);
+  expect(mayBeFulfilled({ ...order, refunds: [back(2, "FAILED")] })).toBe(true);
 });

@@ -163,10 +163,17 @@ export function isRefundable({ state, cancelRequested }: Pick<Order, "state" | "
   return !cancelRequested && (state === "CONFIRMED" || state === "FULFILLED" || state === "DELIVERED");
 }
 
-/** Whether the goods may leave: it is confirmed, nobody cancels it, and not all of its money goes back. */
+/** Whether the goods may leave: it is confirmed, nobody cancels it, and neither all money nor all units go back. */
 export function mayBeFulfilled(
-  order: Pick<Order, "state" | "cancelRequested" | "refundsMinor" | "totalMinor">,
+  order: Pick<Order, "state" | "cancelRequested" | "refundsMinor" | "totalMinor" | "lines" | "refunds">,
 ): boolean {
   if (order.state !== "CONFIRMED" || order.cancelRequested) return false;
-  return order.totalMinor === 0n || order.refundsMinor < order.totalMinor;
+  const isPaid = order.totalMinor === 0n || order.refundsMinor < order.totalMinor;
+  return isPaid && order.lines.some(({ number, quantity }) => unitsBack(order, number) < quantity);
+}
+
+/** Units of a line that go back. A refund that has failed does not count. */
+function unitsBack({ refunds }: Pick<Order, "refunds">, number: number): number {
+  const lines = refunds.filter(({ state }) => state !== "FAILED").flatMap((refund) => refund.lines);
+  return lines.filter((line) => line.number === number).reduce((sum, { quantity }) => sum + quantity, 0);
 }

@@ -5,7 +5,7 @@ import { carryOut } from "./carry-out-saga.ts";
 import type { SagaLimits } from "./saga.ts";
 import { listOrdersById } from "./store.ts";
 import type { LeasedSaga } from "./store-sagas.ts";
-import { leaseSagas, oldestDueMs } from "./store-sagas.ts";
+import { isAskingAgain, leaseSagas, oldestDueMs } from "./store-sagas.ts";
 
 /** How sagas are carried out; milliseconds. */
 export interface SagaTimings extends Omit<SagaLimits, "paymentMs"> {
@@ -19,6 +19,8 @@ export interface SagaTimings extends Omit<SagaLimits, "paymentMs"> {
   readonly overloadMs: number;
   /** Sagas of one process at the same time. */
   readonly concurrent: number;
+  /** Beside them, those that ask for a payment again. */
+  readonly concurrentAgain: number;
 }
 
 export const sagaTimings: SagaTimings = {
@@ -27,6 +29,7 @@ export const sagaTimings: SagaTimings = {
   pollMs: 1_000,
   overloadMs: 30_000,
   concurrent: 64,
+  concurrentAgain: 16,
   leastPauseMs: 200,
   mostPauseMs: 5_000,
   askAgainMs: 15_000,
@@ -50,10 +53,11 @@ export interface SagaRunner {
 /** Carries out what is due, in this process, until it is closed. */
 export function startSagas(context: SagaContext, timings: SagaTimings): SagaRunner {
   const { db, log } = context;
-  const { leaseMs, pollMs, overloadMs, concurrent } = timings;
+  const { leaseMs, pollMs, overloadMs, concurrent, concurrentAgain } = timings;
   const closing = new AbortController();
   const inTurn = createTurns(NOTES_AT_ONCE, concurrent);
   const underWay = new Set<Promise<void>>();
+  let askingAgain = 0;
   let measuredAt = Number.NEGATIVE_INFINITY;
   let isOverloaded = false;
   let isDown = false;
@@ -89,7 +93,7 @@ export function startSagas(context: SagaContext, timings: SagaTimings): SagaRunn
   async function begin(most: number): Promise<void> {
     // Before the statement: the database's lease begins later and ends later than what is noted here.
     const until = performance.now() + leaseMs;
-    const leased = await leaseSagas(db, most, leaseMs);
+    const leased = await leaseSagas(db, { most, mostAgain: Math.max(0, concurrentAgain - askingAgain) }, leaseMs);
     const orders = await listOrdersById(db, [...new Set(leased.map(({ orderId }) => orderId))]);
     const byId = new Map(orders.map((order) => [order.id, order]));
     for (const saga of leased) {
@@ -99,6 +103,8 @@ export function startSagas(context: SagaContext, timings: SagaTimings): SagaRunn
   }
 
   function run(saga: LeasedSaga, work: Promise<number | undefined>): void {
+    const isAgain = isAskingAgain(saga);
+    if (isAgain) askingAgain += 1;
     const done = work
       .then((waitMs = Number.POSITIVE_INFINITY) => {
         dueAgainAt = Math.min(dueAgainAt, performance.now() + waitMs);
@@ -109,6 +115,7 @@ export function startSagas(context: SagaContext, timings: SagaTimings): SagaRunn
       })
       .finally(() => {
         underWay.delete(done);
+        if (isAgain) askingAgain -= 1;
         worker.wake();
       });
     underWay.add(done);

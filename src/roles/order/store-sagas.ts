@@ -1,4 +1,4 @@
-import type { Kysely, Transaction } from "kysely";
+import type { Kysely, RawBuilder, Transaction } from "kysely";
 import { sql } from "kysely";
 import type { Outcome, SagaKind, SagaStep } from "./saga.ts";
 import { SAGA_VERSION } from "./saga.ts";
@@ -41,25 +41,47 @@ export async function insertSaga(
     .execute();
 }
 
+/** How many sagas are taken at most. */
+export interface LeaseWish {
+  /** Of those that stand at a step for the first time, or wait for something else than the payment provider. */
+  readonly most: number;
+  /** Of those whose payment is asked for again: a provider that hangs must not take all places. */
+  readonly mostAgain: number;
+}
+
 /**
  * Takes due sagas that nobody holds, the longest due first; each begins its step once more. Times are the database's:
  * processes differ. Versions that this build does not know are left alone.
  *
  * `now()` and not `clock_timestamp()` is compared with due_at: only that can be looked up in the index.
  */
-export async function leaseSagas(db: Db, most: number, leaseMs: number): Promise<LeasedSaga[]> {
+export async function leaseSagas(db: Db, { most, mostAgain }: LeaseWish, leaseMs: number): Promise<LeasedSaga[]> {
+  const due = (which: RawBuilder<unknown>, limit: number) => sql`
+    array(
+      select id from sagas where ${isDue} and ${which}
+      order by due_at limit ${limit} for update skip locked
+    )
+  `;
   const { rows } = await sql<LeasedSaga>`
     update sagas set lease_token = lease_token + 1, attempts = attempts + 1, leased_until = ${inMs(leaseMs)}
-    where id = any (array(
-      select id from sagas
-      where finished_at is null and due_at <= now() and (leased_until is null or leased_until <= now())
-        and version = ${SAGA_VERSION}
-      order by due_at limit ${most} for update skip locked
-    ))
+    where id = any (${due(sql`not ${asksAgain}`, most)} || ${due(asksAgain, mostAgain)})
     returning id, order_id as "orderId", kind, step, attempts, step_since as "stepSince", outcome,
       lease_token as token, wakes
   `.execute(db);
   return rows.map((row) => ({ ...row, outcome: row.outcome ?? undefined }));
+}
+
+const isDue = sql`(
+  finished_at is null and due_at <= now() and (leased_until is null or leased_until <= now())
+  and version = ${SAGA_VERSION}::int
+)`;
+
+/** The provider was asked before, and has not told: see {@link isAskingAgain}. */
+const asksAgain = sql`(step in ('AUTHORIZE', 'CAPTURE', 'REFUND') and attempts > 0)`;
+
+/** Whether a leased saga asks for a payment again. */
+export function isAskingAgain({ step, attempts }: Pick<LeasedSaga, "step" | "attempts">): boolean {
+  return ["AUTHORIZE", "CAPTURE", "REFUND"].includes(step) && attempts > 1;
 }
 
 /** What is written of a saga after an answer. */
@@ -125,13 +147,14 @@ export async function hasOtherSagas(db: Db, saga: Pick<LeasedSaga, "id" | "order
   return other !== undefined;
 }
 
-/** Milliseconds that the longest due saga which nobody has taken waits; 0 where there is none. */
+/**
+ * Milliseconds that the longest due saga which nobody has taken waits; 0 where there is none. Those that wait for the payment
+ * provider do not count, nor does the time of a lease that lapsed.
+ */
 export async function oldestDueMs(db: Db): Promise<number> {
-  const { rows } = await sql<{ ms: number }>`
-    select (extract(epoch from now() - due_at) * 1000)::float8 as ms from sagas
-    where finished_at is null and due_at <= now() and (leased_until is null or leased_until <= now())
-      and version = ${SAGA_VERSION}
-    order by due_at limit 1
+  const { rows } = await sql<{ ms: number | null }>`
+    select (extract(epoch from now() - min(greatest(due_at, leased_until))) * 1000)::float8 as ms
+    from (select due_at, leased_until from sagas where ${isDue} and not ${asksAgain} order by due_at limit 1000) as due
   `.execute(db);
   return rows[0]?.ms ?? 0;
 }

@@ -21,6 +21,8 @@ export const patience: Patience = { sendMs: 6_000, lookMs: 4_000, leaseMs: 10_00
 
 /** Milliseconds before its deadline at which a call answers with what is known. */
 const ANSWER_BEFORE_MS = 500;
+/** Milliseconds that a call waits for the provider: whoever waits longer is told by an event, and takes no place meanwhile. */
+const ANSWER_WITHIN_MS = 1_500;
 /** Milliseconds between looks at what another process sends. */
 const POLL_MS = 100;
 
@@ -94,7 +96,7 @@ export async function waitWhileSent(context: SendContext, call: Call, operationI
   const leftMs = (call.deadline ?? Infinity) - Date.now() - ANSWER_BEFORE_MS;
   const late = AbortSignal.any([
     call.signal,
-    AbortSignal.timeout(Math.min(Math.max(0, leftMs), context.patience.leaseMs)),
+    AbortSignal.timeout(Math.ceil(Math.min(Math.max(0, leftMs), ANSWER_WITHIN_MS))),
   ]);
   const own = context.underWay.get(operationId);
   try {

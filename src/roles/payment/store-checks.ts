@@ -23,7 +23,7 @@ export async function claimChecks(db: Db, most: number, leaseMs: number): Promis
   const { rows } = await sql<DueCheck>`
     update payments set check_at = ${afterMs(leaseMs)}
     where id = any (array(
-      select id from payments where state in ('AUTHORIZED', 'CAPTURED') and check_at <= clock_timestamp()
+      select id from payments where state in ('AUTHORIZED', 'CAPTURED') and check_at <= now()
       order by check_at limit ${most} for update skip locked
     ))
     returning id, order_id as "orderId", state, problem, captured_minor as "capturedMinor",

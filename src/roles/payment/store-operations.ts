@@ -80,7 +80,8 @@ export interface DueOperation extends LeasedOperation {
 
 /**
  * Takes operations that are due, the longest due first, so that nobody else looks at them for a while. Whether they are
- * sent by somebody at this moment does not matter: a look changes nothing at the provider.
+ * sent by somebody at this moment does not matter: a look changes nothing at the provider. `now()`, unlike
+ * `clock_timestamp()`, can be looked up in the index; due_at is rounded to milliseconds.
  */
 export async function claimOperations(
   db: Db,
@@ -92,7 +93,7 @@ export async function claimOperations(
     where payments.id = claimed.payment_id and claimed.id = any (array(
       select operation.id from payment_operations as operation
       join payments on payments.id = operation.payment_id and payments.provider = ${provider}
-      where operation.state = 'PENDING' and operation.due_at <= clock_timestamp()
+      where operation.state = 'PENDING' and operation.due_at <= now() + interval '1 ms'
       order by operation.due_at limit ${most} for update of operation skip locked
     ))
     returning claimed.id, payment_id as "paymentId", kind, claimed.amount_minor as "amountMinor", tries, sends,

@@ -8,11 +8,15 @@ export function actionPage(payment: SandboxPayment): RawResponse {
   const amount = moneyText({ currency: payment.currency, minor: payment.amount_minor });
   return smallPage(
     200,
-    `Confirm ${amount}`,
-    html`<p>This page stands for the one of a bank. The shop is tried out: no money moves.</p>
+    "Confirm your payment",
+    html`<p>This page stands for the one of a bank. Nobody is charged: the shop takes its payments in a sandbox.</p>
+      <dl>
+        <dt>Amount</dt><dd>${amount}</dd>
+        <dt>Order</dt><dd>${payment.order_id}</dd>
+      </dl>
       <form method="post">
-        <p><button name="decision" value="approve" autofocus>Approve ${amount}</button></p>
-        <p><button name="decision" value="decline">Decline</button></p>
+        <button name="decision" value="approve" autofocus>Approve ${amount}</button>
+        <button name="decision" value="decline" class="second">Decline</button>
       </form>`,
   );
 }

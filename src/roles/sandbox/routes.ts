@@ -54,7 +54,7 @@ export function sandboxRoutes(context: RouteContext): readonly RawRoute[] {
     api("POST", `/payments/:reference/${path}`, async (request) => {
       const body = parseBody(request);
       const minor = operation === "void" ? 0n : minorOf(body["amount_minor"]);
-      const done = await changePayment(context, operation, keyOf(request), request.params["reference"] ?? "", minor);
+      const done = await changePayment(context, operation, keyOf(request), textOf(request.params["reference"]), minor);
       return reply(context, operation, done, request);
     });
 
@@ -78,8 +78,8 @@ export function sandboxRoutes(context: RouteContext): readonly RawRoute[] {
     change("refund", "refunds"),
     api("GET", "/payments", async ({ query }) => {
       const payments = query.has("payment_id")
-        ? await findPayments(db, query.get("payment_id") ?? "")
-        : await listPayments(db, timeOf(query.get("since")), query.get("after") ?? undefined, PAGE);
+        ? await findPayments(db, textOf(query.get("payment_id")))
+        : await listPayments(db, timeOf(query.get("since")), textOf(query.get("after") ?? "") || undefined, PAGE);
       return json(200, { payments: payments.map((payment) => toJson(context, payment)) });
     }),
     api("GET", "/methods/:token", ({ params: { token = "" } }) => {
@@ -94,7 +94,7 @@ export function sandboxRoutes(context: RouteContext): readonly RawRoute[] {
       maxBytes: 0,
       access: "public",
       handle: async ({ params: { reference = "" } }) => {
-        const payment = await findPayment(db, reference);
+        const payment = isReference(reference) ? await findPayment(db, reference) : undefined;
         if (!payment) return missingPage();
         return payment.state === "requires_action" ? actionPage(payment) : decidedPage(payment);
       },
@@ -105,6 +105,7 @@ export function sandboxRoutes(context: RouteContext): readonly RawRoute[] {
       maxBytes: MOST_BYTES,
       access: "public",
       handle: async ({ params: { reference = "" }, body }) => {
+        if (!isReference(reference)) return missingPage();
         const decision = new URLSearchParams(body.toString()).get("decision");
         if (decision === "approve" || decision === "decline") {
           const decided = await decideAction(context, reference, decision === "approve");
@@ -210,6 +211,10 @@ function timeOf(value: string | null): Date {
   const time = new Date(value ?? "");
   if (Number.isNaN(time.getTime())) throw new Refused(400, "malformed", "since must be a time.");
   return time;
+}
+
+function isReference(text: string): boolean {
+  return /^pay_[\da-f-]{36}$/.test(text);
 }
 
 function isWebUrl(text: string): boolean {

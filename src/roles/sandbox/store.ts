@@ -176,7 +176,7 @@ export interface DueWebhook {
  * @param paymentId takes what is to be told of this payment, due or not.
  */
 export async function takeDueWebhooks(db: Db, limit: number, paymentId?: string): Promise<DueWebhook[]> {
-  const which = paymentId === undefined ? sql`due_at <= clock_timestamp()` : sql`payment_id = ${paymentId}`;
+  const which = paymentId === undefined ? sql`due_at <= now()` : sql`payment_id = ${paymentId}`;
   const { rows } = await sql<DueWebhook>`
     update webhooks set
       attempts = attempts + 1,

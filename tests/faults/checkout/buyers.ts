@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Order } from "#gen/commerce/order/v1/order_pb.ts";
-import { OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderRefundState, OrderState, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
 import type { Clients } from "../../support/protocols.ts";
 import { present } from "../../support/role.ts";
 
@@ -31,16 +31,18 @@ export interface Buyers {
   buy(basket: Basket): Promise<Purchase>;
   /** Asks to cancel until that is answered; answers whether it was accepted. */
   cancel(orderId: string): Promise<boolean>;
-  /** Refunds all that is left, until that is answered. */
-  refund(orderId: string, restock: boolean): Promise<boolean>;
+  /** Refunds units of the first line, or all that is left, until that is answered. */
+  refund(orderId: string, restock: boolean, units?: number): Promise<boolean>;
   get(orderId: string): Promise<Order>;
   /** Resolves with the order once nothing more happens to it by itself. */
   settled(orderId: string, withinMs?: number): Promise<Order>;
   /** What a buyer was told, and is not so (I7, I8). */
   lies(): Promise<string[]>;
+  /** What of a SKU is not there, or too much, by what its buyers have (I2): of so many units. Once all is at rest. */
+  miscounted(sku: string, stocked: number): Promise<string[]>;
 }
 
-export function createBuyers({ orders }: Clients): Buyers {
+export function createBuyers({ orders, inventory }: Clients): Buyers {
   const purchases: Purchase[] = [];
 
   async function get(id: string): Promise<Order> {
@@ -68,22 +70,23 @@ export function createBuyers({ orders }: Clients): Buyers {
       const idempotencyKey = randomUUID();
       return accepted(() => orders.cancelOrder({ id, idempotencyKey }, { timeoutMs: ATTEMPT_MS }));
     },
-    async refund(id, restock) {
-      const idempotencyKey = randomUUID();
-      return accepted(() => orders.refundOrder({ id, restock, idempotencyKey }, { timeoutMs: ATTEMPT_MS }));
+    async refund(id, restock, units) {
+      const lines = units === undefined ? [] : [{ number: 1, quantity: units }];
+      const wish = { id, restock, lines, idempotencyKey: randomUUID() };
+      return accepted(() => orders.refundOrder(wish, { timeoutMs: ATTEMPT_MS }));
     },
     async settled(id, withinMs = CALL_MS) {
       const until = performance.now() + withinMs;
       for (;;) {
         const order = await get(id);
-        const isOpen = order.state === OrderState.PENDING || order.cancelRequested;
-        if (!isOpen || performance.now() > until) return order;
+        const isWaiting = order.state === OrderState.PENDING || order.state === OrderState.AWAITING_PAYMENT;
+        if (!(isWaiting || order.cancelRequested) || performance.now() > until) return order;
         await delay(50);
       }
     },
     async lies() {
       const found: string[] = [];
-      for (const purchase of purchases) {
+      const check = async (purchase: Purchase) => {
         const { key, first } = purchase;
         const now = await get(first.id);
         const facts = ({ userId, lines, totalAmount }: Order) =>
@@ -93,10 +96,37 @@ export function createBuyers({ orders }: Clients): Buyers {
           orders.createOrder(request({ ...purchase, waitFor: WaitFor.RECORDED }, key), { timeoutMs: ATTEMPT_MS }),
         );
         if (again.order?.id !== first.id) found.push(`I8 key ${key} is answered with another order`);
-      }
+      };
+      for (let at = 0; at < purchases.length; at += 16) await Promise.all(purchases.slice(at, at + 16).map(check));
       return found;
     },
+    async miscounted(sku, stocked) {
+      const mine = purchases.filter(({ items }) => items.some((item) => item.sku === sku));
+      const kept = (await Promise.all(mine.map(({ first }) => get(first.id)))).map((order) => unitsKept(order, sku));
+      const left = BigInt(stocked - kept.reduce((sum, units) => sum + units, 0));
+      const { stock } = await persistently(() => inventory.batchGetStock({ skus: [sku] }, { timeoutMs: ATTEMPT_MS }));
+      const { onHand, reserved } = present(stock[0]);
+      const isRight = onHand === left && reserved === 0n && left >= 0n;
+      const found = `${String(onHand)} on hand, ${String(reserved)} reserved; ${String(left)} should be left`;
+      return isRight ? [] : [`I2 stock of ${sku}: ${found}`];
+    },
   };
+}
+
+/** Units that a buyer has paid for, and not sent back. */
+function unitsKept({ state, lines, refunds }: Order, sku: string): number {
+  if (state !== OrderState.CONFIRMED) return 0;
+  const numbers = new Set(lines.filter((line) => line.sku === sku).map(({ number }) => number));
+  const back = refunds.filter((refund) => refund.restock && refund.state === OrderRefundState.SUCCEEDED);
+  const unitsOf = (of: readonly { readonly number: number; readonly quantity: number }[]) =>
+    of.filter(({ number }) => numbers.has(number)).reduce((sum, { quantity }) => sum + quantity, 0);
+  return unitsOf(lines) - unitsOf(back.flatMap((refund) => refund.lines));
+}
+
+/** How an order ended: `REJECTED OUT_OF_STOCK`. */
+export function endOf({ state, reason }: Order): string {
+  const name = Object.entries(OrderState).find(([, value]) => value === state)?.[0] ?? "";
+  return `${name} ${reason}`.trim();
 }
 
 /** Whether a call is carried out in the end, or refused for good. */

@@ -11,6 +11,8 @@ import { startInstallation } from "../../support/installation.ts";
 import type { TestDatabase } from "../../support/postgres.ts";
 import type { Clients } from "../../support/protocols.ts";
 import { clientsOf, protocols } from "../../support/protocols.ts";
+import type { TcpProxy } from "../../support/tcp-proxy.ts";
+import { startProxy } from "../../support/tcp-proxy.ts";
 
 /** Milliseconds within which a shop is at rest again, after the last fault has healed: I12. */
 const REST_MS = 30_000;
@@ -24,6 +26,8 @@ export type Broken = string;
 export interface FaultShop extends AsyncDisposable {
   readonly installation: Installation;
   readonly failpoints: Failpoints;
+  /** By their names. */
+  readonly links: Readonly<Record<string, TcpProxy>>;
   /** As the admin. */
   readonly clients: Clients;
   /** Adds a product with one SKU and stock; answers the SKU. */
@@ -36,6 +40,14 @@ export interface FaultShop extends AsyncDisposable {
   rest(withinMs?: number): Promise<{ readonly ms: number; readonly broken: readonly Broken[] }>;
 }
 
+/** Orders on their way that nobody carries on: a promise that the rows of sagas alone cannot show. */
+const FORGOTTEN = `
+  select format('I12 order %s: %s%s, and nobody is at work on it', id, state,
+    case when cancel_requested then ' and to be cancelled' end) as problem
+  from orders
+  where (state in ('PENDING', 'AWAITING_PAYMENT') or cancel_requested)
+    and not exists (select from sagas where order_id = orders.id and finished_at is null)`;
+
 export interface FaultShopOptions {
   /** Durable databases of the test's own, where it takes them away. */
   readonly databases?: Readonly<Record<string, TestDatabase>>;
@@ -43,16 +55,26 @@ export interface FaultShopOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Further processes of these roles, on the same databases. */
   readonly replicas?: readonly string[];
+  /** Ways from a role to another on which something can go wrong: `order>inventory`. */
+  readonly links?: readonly string[];
 }
 
-export async function startFaultShop({
-  databases,
-  env = {},
-  replicas = [],
-}: FaultShopOptions = {}): Promise<FaultShop> {
+export async function startFaultShop(options: FaultShopOptions = {}): Promise<FaultShop> {
+  const { databases, env = {}, replicas = [], links: names = [] } = options;
   const folder = await makeFolder();
   const failpoints = createFailpoints(folder.path);
-  const installation = await startInstallation("a process per role", { ...env, ...failpoints.env }, databases);
+  const ports: Record<string, number | undefined> = {};
+  const links: Record<string, TcpProxy> = {};
+  const addresses: Record<string, Record<string, string>> = {};
+  for (const name of names) {
+    const [from = "", to = ""] = name.split(">");
+    const link = await startProxy(() => `http://127.0.0.1:${String(ports[to])}`);
+    links[name] = link;
+    addresses[from] = { ...addresses[from], [`${to.toUpperCase()}_URL`]: link.url };
+  }
+  const envOf = (role: string) => ({ ...env, ...failpoints.env, ...addresses[role] });
+  const installation = await startInstallation("a process per role", envOf, databases);
+  for (const [role, { ports: opened }] of Object.entries(installation.processes)) ports[role] = opened[role];
   for (const role of replicas) await installation.another(role);
   const urls = Object.fromEntries(owners.map((role) => [role, installation.databases[role]?.url ?? ""]));
   let opened: (Databases & AsyncDisposable) | undefined;
@@ -66,6 +88,8 @@ export async function startFaultShop({
       for await (const { invariant, violations } of checkInvariants(opened, allInvariants(0))) {
         broken.push(...violations.map(({ about, problem }) => `${invariant} ${about}: ${problem}`));
       }
+      const forgotten = await opened["order"]?.query<{ problem: string }>(FORGOTTEN);
+      broken.push(...(forgotten?.rows ?? []).map(({ problem }) => problem));
     } catch (error) {
       await opened?.[Symbol.asyncDispose]();
       opened = undefined;
@@ -77,6 +101,7 @@ export async function startFaultShop({
   return {
     installation,
     failpoints,
+    links,
     clients,
     async addGoods(stock, amountMinor = 1_290n) {
       const sku = `SKU-${randomUUID().slice(0, 18)}`;
@@ -114,6 +139,7 @@ export async function startFaultShop({
     async [Symbol.asyncDispose]() {
       await opened?.[Symbol.asyncDispose]();
       await installation[Symbol.asyncDispose]();
+      await Promise.all(Object.values(links).map((link) => link[Symbol.asyncDispose]()));
       await folder[Symbol.asyncDispose]();
     },
   };
