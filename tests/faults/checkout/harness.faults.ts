@@ -30,8 +30,8 @@ const spoils: readonly (readonly [promise: string, role: string, spoil: string, 
   [
     "I2 order",
     "inventory",
-    "update reservation_lines set returned = 1 - returned",
-    "update reservation_lines set returned = 1 - returned",
+    "update reservation_lines set tracked = false, location = ''",
+    "update reservation_lines set tracked = true, location = 'main'",
   ],
   [
     "I3 order",

@@ -40,14 +40,6 @@ export interface FaultShop extends AsyncDisposable {
   rest(withinMs?: number): Promise<{ readonly ms: number; readonly broken: readonly Broken[] }>;
 }
 
-/** Orders on their way that nobody carries on: a promise that the rows of sagas alone cannot show. */
-const FORGOTTEN = `
-  select format('I12 order %s: %s%s, and nobody is at work on it', id, state,
-    case when cancel_requested then ' and to be cancelled' end) as problem
-  from orders
-  where (state in ('PENDING', 'AWAITING_PAYMENT') or cancel_requested)
-    and not exists (select from sagas where order_id = orders.id and finished_at is null)`;
-
 export interface FaultShopOptions {
   /** Durable databases of the test's own, where it takes them away. */
   readonly databases?: Readonly<Record<string, TestDatabase>>;
@@ -88,8 +80,6 @@ export async function startFaultShop(options: FaultShopOptions = {}): Promise<Fa
       for await (const { invariant, violations } of checkInvariants(opened, allInvariants(0))) {
         broken.push(...violations.map(({ about, problem }) => `${invariant} ${about}: ${problem}`));
       }
-      const forgotten = await opened["order"]?.query<{ problem: string }>(FORGOTTEN);
-      broken.push(...(forgotten?.rows ?? []).map(({ problem }) => problem));
     } catch (error) {
       await opened?.[Symbol.asyncDispose]();
       opened = undefined;
