@@ -119,8 +119,8 @@ const bugs: readonly Planted[] = [
 ];
 
 const folder = "tests/faults/planted";
-/** A slice takes three of them. */
-const chosen = rounds >= 20 ? bugs : bugs.filter((_, index) => index % Math.ceil(bugs.length / 3) === 0);
+/** A slice takes the first; that all patches apply is looked at each time. */
+const chosen = rounds >= 20 ? bugs : bugs.slice(0, 1);
 const lines: string[] = [];
 
 let copy: PlantedCopy;
