@@ -15,7 +15,7 @@ import { file_commerce_product_v1_events } from "#gen/commerce/product/v1/events
 import { file_commerce_user_v1_events } from "#gen/commerce/user/v1/events_pb.ts";
 import { file_commerce_common_v1_address } from "#gen/commerce/common/v1/address_pb.ts";
 import { GatewayService, file_commerce_gateway_v1_gateway } from "#gen/commerce/gateway/v1/gateway_pb.ts";
-import { OrderService, file_commerce_order_v1_order } from "#gen/commerce/order/v1/order_pb.ts";
+import { OrderService, WaitFor, file_commerce_order_v1_order } from "#gen/commerce/order/v1/order_pb.ts";
 import { ProductService, file_commerce_product_v1_product } from "#gen/commerce/product/v1/product_pb.ts";
 import { AuthService, file_commerce_user_v1_auth } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService, file_commerce_user_v1_user } from "#gen/commerce/user/v1/user_pb.ts";
@@ -348,7 +348,7 @@ describe.each(topologies)("secrets and persons in %s", (topology) => {
     await post(addProduct, JSON.stringify(product), admin);
     await post(adjustStock, JSON.stringify({ sku, delta: "9" }), admin);
     // Also the payment provider gets to see how it is paid.
-    const placed = { ...order, items: [{ sku, quantity: 1 }], waitFor: "WAIT_FOR_SETTLED" };
+    const placed = { ...order, items: [{ sku, quantity: 1 }], waitFor: WaitFor.SETTLED };
     expect((await post(createOrder, JSON.stringify(placed), own)).status).toBe(200);
     expect((await both(createOrder, { ...placed, paymentMethodToken: m("city of an address") }, own)).code).not.toBe(
       "Ok",

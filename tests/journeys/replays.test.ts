@@ -88,7 +88,7 @@ describe("50 calls at once with one key, at two processes of a shop", () => {
     placed = answers.map(({ order }) => present(order).id);
     const list = async () => (await buyer.clients.orders.listOrders({ pageSize: 500 })).orders;
     expect(new Set((await list()).map(({ id }) => id))).toEqual(new Set(placed));
-    await until(async () => (await list()).every(({ state }) => state === OrderState.CONFIRMED));
+    await until(async () => (await list()).every(({ state }) => state === OrderState.CONFIRMED), 60_000);
     expect(await stockOf(buyer.admin, buyer.sku)).toEqual({ onHand: 80n, reserved: 0n, available: 80n });
     expect(await list()).toHaveLength(KEYS);
   });

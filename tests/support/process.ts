@@ -1,9 +1,19 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const top = fileURLToPath(new URL("../..", import.meta.url));
+
+/** What every server of a test starts with. Compiled code is kept: a shop of nine processes starts in half the time. */
+const BASE = {
+  PATH: process.env["PATH"] ?? "",
+  HOME: process.env["HOME"] ?? "",
+  LOG_FORMAT: "json",
+  NODE_COMPILE_CACHE: join(tmpdir(), "connect-commerce-compiled"),
+};
 
 /** One line of a server's log. */
 export type LogLine = Readonly<Record<string, unknown>>;
@@ -43,7 +53,7 @@ export function launchProcess(env: Readonly<Record<string, string>>, cwd = top, 
   const child = spawn(process.execPath, [`${top}src/main.ts`], {
     cwd,
     detached: leads,
-    env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", LOG_FORMAT: "json", ...env },
+    env: { ...BASE, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const log: LogLine[] = [];

@@ -48,7 +48,12 @@ test("goods leave once it is confirmed, nobody cancels it, and neither all money
     refunds: [],
   } as const;
   const back = (quantity: number, state: "SUCCEEDED" | "FAILED" = "SUCCEEDED") => ({
-    ...{ id: "", minor: 1n, reason: "", restock: true, failureCode: "", createdAt: new Date(0) },
+    id: "",
+    minor: 1n,
+    reason: "",
+    restock: true,
+    failureCode: "",
+    createdAt: new Date(0),
     state,
     lines: [{ number: 1, quantity, minor: 1n }],
   });
