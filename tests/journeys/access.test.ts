@@ -103,7 +103,11 @@ describe.each(topologies)("access in %s", (topology) => {
     const found: Record<string, Attempt> = {};
     for (const { name, carries } of ways) {
       const transport = open[name];
-      if (transport && carries(method)) found[name] = await make(transport);
+      if (!transport || !carries(method)) continue;
+      let outcome = await make(transport);
+      // A machine that is busy lets a connection wait too long: clients try that again.
+      for (let again = 0; outcome.code === "Unavailable" && again < 3; again += 1) outcome = await make(transport);
+      found[name] = outcome;
     }
     return found;
   }
