@@ -1,3 +1,4 @@
+import { timestampMs } from "@bufbuild/protobuf/wkt";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { CancelOrderResponse, OrderTransition } from "#gen/commerce/order/v1/order_pb.ts";
@@ -199,8 +200,9 @@ const { PENDING, SUCCEEDED, FAILED } = OrderRefundState;
 /** As docs/payments.md tells them; `tok_requires_action` has tests of its own. */
 const stories: Readonly<Record<string, Story>> = {
   tok_webhook_late: goesWell,
-  tok_timeout_after_charge: { ...goesWell, leastMs: 5_000 },
-  tok_timeout_after_capture: { ...goesWell, leastMs: 5_000 },
+  // The webhook may tell what happened before the call that has no answer is given up.
+  tok_timeout_after_charge: { ...goesWell, leastMs: 1_500 },
+  tok_timeout_after_capture: { ...goesWell, leastMs: 1_500 },
   tok_slow: { ...goesWell, leastMs: 3_000 },
   tok_refund_pending: { ...goesWell, refund: [PENDING, SUCCEEDED] },
   tok_error_after_charge: goesWell,
@@ -235,8 +237,8 @@ function everyTokenHasItsStory(shop: () => Installation): void {
     expect(await moneyOf(buyer.admin, id)).toEqual({ state: story.payment, captured, refunded: 0n, booked });
     const left = isSold ? 9n : 10n;
     expect(await stockOf(buyer.admin, buyer.sku)).toEqual({ onHand: left, reserved: 0n, available: left });
-    const tookMs = Number(order.updatedAt?.seconds ?? 0n) - Number(order.createdAt?.seconds ?? 0n) + 1;
-    expect(tookMs * 1_000).toBeGreaterThanOrEqual(story.leastMs ?? 0);
+    const tookMs = timestampMs(present(order.updatedAt)) - timestampMs(present(order.createdAt));
+    expect(tookMs).toBeGreaterThanOrEqual(story.leastMs ?? 0);
     // Whatever was lost on the way: the provider was asked for one payment, and took it once.
     expect(await atProvider(id)).toMatchObject({ payments: 1, captures: isSold ? 1 : 0 });
 

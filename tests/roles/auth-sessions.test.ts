@@ -177,7 +177,15 @@ test("SetUserRoles: what is added counts from the next refresh on, what is taken
   // The same roles again change nothing, whatever version is expected.
   expect(await set({ ...request, idempotencyKey: "" })).toEqual(first);
   const next = await refresh(login);
-  expect(subjectOf(next).permissions).toEqual(["notification.read", "order.read", "order.write", "user.read"]);
+  expect(subjectOf(next).permissions).toEqual([
+    "notification.read",
+    "order.read",
+    "order.refund",
+    "order.write",
+    "payment.read",
+    "stock.read",
+    "user.read",
+  ]);
   expect((await accounts.users(subjectOf(next)).getProfile({})).permissions).toEqual(subjectOf(next).permissions);
   expect((await refusal(accounts.auth(subjectOf(next)).setUserRoles(request))).reason).toBe("ACCESS_DENIED");
 
