@@ -27,6 +27,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       problem text not null default '',
       version integer not null default 1 constraint payments_version_check check (version > 0),
       check_at timestamptz(3) not null,
+      look_at timestamptz(3),
       created_at timestamptz(3) not null,
       updated_at timestamptz(3) not null,
       constraint payments_amount_check check (
@@ -45,6 +46,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   // Payments of a user, newest first: ids are UUIDv7.
   await sql`create index payments_user_idx on payments (user_id, id desc)`.execute(db);
   await sql`create index payments_problem_idx on payments (id desc) where problem <> ''`.execute(db);
+  await sql`create index payments_look_idx on payments (look_at) where look_at is not null`.execute(db);
   // Whose order is to be looked at next.
   await sql`create index payments_check_idx on payments (check_at) where state in ('AUTHORIZED', 'CAPTURED')`.execute(
     db,

@@ -155,6 +155,7 @@ create table payments (
   problem text default ''::text not null,
   version integer default 1 not null,
   check_at timestamp(3) with time zone not null,
+  look_at timestamp(3) with time zone,
   created_at timestamp(3) with time zone not null,
   updated_at timestamp(3) with time zone not null,
   constraint payments_pkey PRIMARY KEY (id),
@@ -221,6 +222,8 @@ CREATE UNIQUE INDEX payment_operations_once_key ON payment_operations USING btre
 CREATE INDEX payment_operations_payment_idx ON payment_operations USING btree (payment_id, id);
 
 CREATE INDEX payments_check_idx ON payments USING btree (check_at) WHERE state = ANY (ARRAY['AUTHORIZED'::text, 'CAPTURED'::text]);
+
+CREATE INDEX payments_look_idx ON payments USING btree (look_at) WHERE look_at IS NOT NULL;
 
 CREATE INDEX payments_problem_idx ON payments USING btree (id DESC) WHERE problem <> ''::text;
 

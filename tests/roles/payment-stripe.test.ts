@@ -91,7 +91,7 @@ describe("the port over Stripe", () => {
     const thrown = await authorize("pm_card_visa", paymentId).catch((reason: unknown) => reason);
     expect(thrown).toBeInstanceOf(Error);
     expect(thrown).not.toBeInstanceOf(ProviderRefusal);
-    expect(api.calls.length - before).toBe(1);
+    expect(api.calls.slice(before).filter(({ method }) => method === "POST")).toHaveLength(1);
     expect(await provider.find({ paymentId, reference: "" }, signal)).toMatchObject({ state: "authorized", paymentId });
   });
 
@@ -123,14 +123,22 @@ describe("the port over Stripe", () => {
     expect(held.amount).toEqual({ currency, minor });
   });
 
-  test("tells what a token stands for", async () => {
-    expect(await provider.describeMethod("pm_card_visa", signal)).toEqual({
+  test("a saved token belongs to a customer from then on, and pays as this one's", async () => {
+    const userId = newId();
+    const saved = {
+      token: "pm_card_visa",
       brand: "visa",
       lastDigits: "4242",
       expiryMonth: 4,
       expiryYear: 2034,
-    });
-    expect(await provider.describeMethod("pm_none", signal)).toBeUndefined();
+    };
+    expect(await provider.saveMethod("pm_card_visa", userId, signal)).toEqual(saved);
+    expect(await provider.saveMethod("pm_card_visa", userId, signal)).toEqual(saved);
+    const made = api.calls.filter(({ path }) => /customers|attach/.test(path));
+    expect(made.map(({ path }) => path)).toEqual(["/v1/customers", "/v1/payment_methods/pm_card_visa/attach"]);
+    expect(await authorize("pm_card_visa")).toMatchObject({ state: "authorized" });
+    expect(api.calls.at(-1)?.form.get("customer")).toBe(`cus_${userId}`);
+    expect(await provider.saveMethod("pm_none", userId, signal)).toBeUndefined();
   });
 });
 
@@ -153,6 +161,7 @@ describe("webhooks of Stripe", () => {
       id: "evt_1",
       type: "payment_intent.succeeded",
       paymentId: "ours",
+      state: "captured",
     });
   });
 

@@ -10,7 +10,7 @@ import { newId } from "../../src/platform/id.ts";
 import { until } from "../support/conditions.ts";
 import type { Buying, PaymentTest } from "../support/payment.ts";
 import { anOrder, checkBooks, euros, operationsOf, startPaymentTest } from "../support/payment.ts";
-import { present } from "../support/role.ts";
+import { present, refusal } from "../support/role.ts";
 
 let shop: PaymentTest;
 beforeAll(async () => {
@@ -161,6 +161,52 @@ describe("what the provider did by itself", () => {
     await shop.webhook(eventOf(id));
     await shop.settled();
     expect(await shop.get(order)).toMatchObject({ problem: "PROVIDER_DIFFERS" });
+  });
+
+  const looksFor = async (type: string, id: string) => {
+    const before = shop.provider.looks;
+    expect(await shop.webhook(eventOf(id, type))).toBe(200);
+    await until(async () => {
+      const { rows } = await sql`select from payments where id = ${id} and look_at is not null`.execute(shop.db);
+      return rows.length === 0;
+    });
+    return shop.provider.looks - before;
+  };
+
+  test("a refund in its dashboard is seen and flagged, although nothing is open", async () => {
+    const { payment, ...order } = await shop.paid();
+    const refund = { key: "", minor: 300n, state: "succeeded", failureCode: "" };
+    present(shop.provider.byPaymentId(payment.id)).refunds.push(refund as never);
+    expect(await looksFor("payment.refunded", payment.id)).toBe(1);
+    expect(await shop.get(order)).toMatchObject({ problem: "PROVIDER_DIFFERS", refundedAmount: euros(0n) });
+  });
+
+  test("a refund that came back after it had succeeded is flagged", async () => {
+    const { payment, ...order } = await shop.paid();
+    await shop.refund(order, 300n);
+    await shop.settled();
+    expect(await looksFor("payment.refunded", payment.id)).toBe(1);
+    expect(await shop.get(order)).toMatchObject({ problem: "" });
+    Object.assign(present(present(shop.provider.byPaymentId(payment.id)).refunds[0]), { state: "failed" });
+    expect(await looksFor("payment.refunded", payment.id)).toBe(1);
+    expect(await shop.get(order)).toMatchObject({ problem: "PROVIDER_DIFFERS", refundedAmount: euros(300n) });
+  });
+
+  test("what it gave back before it was taken cannot be captured any more", async () => {
+    const order = anOrder();
+    const { id } = await shop.authorize(order);
+    expect(await looksFor("payment.authorized", id)).toBe(0);
+    Object.assign(present(shop.provider.byPaymentId(id)), { state: "voided" });
+    expect(await looksFor("payment.voided", id)).toBe(1);
+    expect(await shop.get(order)).toMatchObject({ problem: "PROVIDER_DIFFERS" });
+    expect((await refusal(shop.client.capturePayment(order))).reason).toBe("CAPTURE_FAILED");
+  });
+
+  test("what was done here and comes back as a webhook spares the provider a look", async () => {
+    const { payment } = await shop.paid();
+    for (const type of ["payment.authorized", "payment.captured", "payment.requires_action"])
+      expect(await looksFor(type, payment.id)).toBe(0);
+    expect(await looksFor("payment.declined", payment.id)).toBe(1);
   });
 });
 

@@ -25,7 +25,7 @@ interface Intent {
 export interface StripeApi extends AsyncDisposable {
   readonly port: number;
   readonly calls: readonly ApiCall[];
-  /** Answers the next call with this instead, after it took effect where `late` says so. */
+  /** Answers the next call that changes something with this instead, after it took effect where `late` says so. */
   failNext(status: number, error: object, late?: boolean): void;
 }
 
@@ -40,6 +40,7 @@ const methods: Readonly<Record<string, (intent: Intent) => void>> = {
 export async function startStripeApi(): Promise<StripeApi> {
   const calls: ApiCall[] = [];
   const intents = new Map<string, Intent>();
+  const customers = new Map<string, string>();
   const refunds: { id: string; payment_intent: string; amount: number; status: string; metadata: object }[] = [];
   const replays = new Map<string, { status: number; body: unknown }>();
   let failure: { status: number; error: object; late: boolean } | undefined;
@@ -72,6 +73,8 @@ export async function startStripeApi(): Promise<StripeApi> {
     }
     const confirm = methods[token];
     if (!confirm) return invalid("resource_missing", "payment_method");
+    const customer = customers.get(token) ?? null;
+    if (customer !== form.get("customer")) return invalid("payment_method_customer_mismatch", "customer");
     confirm(intent);
     intents.set(intent.id, intent);
     return ok(intent);
@@ -79,13 +82,15 @@ export async function startStripeApi(): Promise<StripeApi> {
 
   function answer({ method, path, form }: ApiCall): { status: number; body: unknown } {
     const [, , resource, id = "", action] = path.split(/[/?]/);
+    if (resource === "customers") return ok({ id: `cus_${form.get("metadata[user_id]") ?? ""}`, object: "customer" });
     if (resource === "payment_methods") {
-      return id === "pm_card_visa"
-        ? ok({ id, type: "card", card: { brand: "visa", last4: "4242", exp_month: 4, exp_year: 2034 } })
-        : {
-            status: 404,
-            body: { error: { type: "invalid_request_error", code: "resource_missing", message: "none" } },
-          };
+      if (!methods[id]) {
+        const error = { type: "invalid_request_error", code: "resource_missing", message: "none" };
+        return { status: 404, body: { error } };
+      }
+      if (action === "attach") customers.set(id, form.get("customer") ?? "");
+      const card = { brand: "visa", last4: "4242", exp_month: 4, exp_year: 2034 };
+      return ok({ id, type: "card", card, customer: customers.get(id) ?? null });
     }
     if (resource === "refunds") {
       if (method === "GET") return list(refunds.filter((each) => each.payment_intent === form.get("payment_intent")));
@@ -127,8 +132,8 @@ export async function startStripeApi(): Promise<StripeApi> {
       const text = request.method === "GET" ? url.search : Buffer.concat(parts).toString();
       const call = { method: request.method ?? "", path: url.pathname, form: new URLSearchParams(text), key };
       calls.push(call);
-      const failing = failure;
-      failure = undefined;
+      const failing = call.method === "POST" ? failure : undefined;
+      if (failing) failure = undefined;
       const known = key === undefined ? undefined : replays.get(key);
       let done = known;
       if (!done && (!failing || failing.late)) done = answer(call);

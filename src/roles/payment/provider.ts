@@ -24,8 +24,8 @@ export interface PaymentProvider {
   find(known: KnownIds, signal: AbortSignal): Promise<ProviderPayment | undefined>;
   /** The payments that the provider has recorded since then, oldest first; for those that nobody here knows of. */
   listSince(since: Date, signal: AbortSignal): AsyncIterable<ProviderPayment>;
-  /** What a token stands for; undefined where the provider knows none. */
-  describeMethod(token: string, signal: AbortSignal): Promise<MethodDescription | undefined>;
+  /** Lets a user of ours pay with a token again and again; undefined where the provider knows none. Repeatable. */
+  saveMethod(token: string, userId: string, signal: AbortSignal): Promise<ProviderMethod | undefined>;
   /** The headers, in lower case, that {@link parseWebhook} needs. */
   readonly webhookHeaders: readonly string[];
   /** What a webhook is about, by its raw body; undefined where it is not genuine. Its amounts are not looked at. */
@@ -82,7 +82,9 @@ export interface ProviderRefund {
   readonly failureCode: string;
 }
 
-export interface MethodDescription {
+export interface ProviderMethod {
+  /** What pays from now on. */
+  readonly token: string;
   readonly brand: string;
   readonly lastDigits: string;
   readonly expiryMonth: number;
@@ -95,6 +97,8 @@ export interface WebhookEvent {
   readonly type: string;
   /** Our id of the payment; empty where it is about none. */
   readonly paymentId: string;
+  /** Where it says that the payment stands; undefined where it says something else. Not believed: it only spares looks. */
+  readonly state: ProviderPayment["state"] | undefined;
 }
 
 /** The provider said no, and nothing happened. */

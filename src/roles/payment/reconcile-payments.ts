@@ -8,8 +8,10 @@ import { sendRefund } from "./refund-payment.ts";
 import type { SendContext, Sending } from "./send-operation.ts";
 import { sightOf } from "./send-operation.ts";
 import type { Outcome } from "./settle-payment.ts";
-import { giveUp, noteOutcome } from "./settle-payment.ts";
+import { giveUp, noteOutcome, noteSight } from "./settle-payment.ts";
 import { getPaymentById } from "./store.ts";
+import type { DueLook } from "./store-looks.ts";
+import { claimLooks, endLook } from "./store-looks.ts";
 import type { DueOperation } from "./store-operations.ts";
 import { beginSend, claimOperations, postponeOperation } from "./store-operations.ts";
 import { sendVoid } from "./void-payment.ts";
@@ -47,7 +49,12 @@ export function startReconciler(context: SendContext): Reconciler {
     if (most === 0 || isClosing) return { afterMs: POLL_MS };
     try {
       const wish = { provider: provider.name, most, leaseMs: patience.leaseMs, keyLifetimeMs: provider.keyLifetimeMs };
-      for (const due of await claimOperations(db, wish)) begin(due);
+      for (const due of await claimOperations(db, wish)) {
+        begin(reconcile(context, due), { operation: due.id, kind: due.kind }, "an open payment was not brought on");
+      }
+      for (const due of await claimLooks(db, { ...wish, most: CONCURRENT - underWay.size })) {
+        begin(lookAgain(context, due), { payment: due.paymentId }, "what the provider told was not looked up");
+      }
       isDown = false;
     } catch (error) {
       if (!isDown) log.warn({ err: error }, "payments that are open cannot be read");
@@ -56,11 +63,11 @@ export function startReconciler(context: SendContext): Reconciler {
     return { afterMs: POLL_MS };
   });
 
-  function begin(due: DueOperation): void {
-    const done = reconcile(context, due)
+  function begin(work: Promise<void>, about: Readonly<Record<string, string>>, failure: string): void {
+    const done = work
       .catch((error: unknown) => {
         // It is due again once its lease is over.
-        log.warn({ err: error, operation: due.id, kind: due.kind }, "an open payment was not brought on");
+        log.warn({ err: error, ...about }, failure);
       })
       .finally(() => {
         underWay.delete(done);
@@ -115,6 +122,18 @@ async function look({ provider, patience, closing, log }: SendContext, due: DueO
     log.warn({ err: error, operation: due.id, kind: due.kind, tries: due.tries }, "a payment could not be looked up");
     return { kind: "unknown", error };
   }
+}
+
+/** Looks a payment up of which the provider told something, while nothing is open. */
+async function lookAgain(context: SendContext, due: DueLook): Promise<void> {
+  const { db, provider, patience, closing, log } = context;
+  const found = await provider.find(due, AbortSignal.any([closing, AbortSignal.timeout(patience.lookMs)]));
+  if (found?.paymentId === due.paymentId) {
+    await transaction(db, (trx) => noteSight(trx, context, due, found));
+    return;
+  }
+  log.error({ payment: due.paymentId }, "the provider told of a payment that it does not know");
+  await endLook(db, due);
 }
 
 /** Whether the provider has got it, and works at it: it is not asked again. */

@@ -5,7 +5,9 @@ import type { RawRoute } from "../../platform/raw-routes.ts";
 import { isUuid } from "./payment.ts";
 import type { PaymentProvider } from "./provider.ts";
 import type { PaymentTables } from "./schema.ts";
+import { isNews } from "./settlement.ts";
 import { lockPayment } from "./store.ts";
+import { askForLook } from "./store-looks.ts";
 import { hurryOperations } from "./store-operations.ts";
 import { insertWebhook } from "./store-webhooks.ts";
 
@@ -41,8 +43,13 @@ export function paymentRoutes({ db, provider, clock, wake }: RouteContext): read
         const { id, type } = event;
         await transaction(db, async (trx) => {
           const isNew = await insertWebhook(trx, { provider: provider.name, id, type, paymentId, now });
-          if (!isNew || paymentId === undefined || !(await lockPayment(trx, { id: paymentId }))) return;
-          await hurryOperations(trx, paymentId);
+          const payment = isNew && paymentId !== undefined && (await lockPayment(trx, { id: paymentId }));
+          if (!payment) return;
+          // What is open is looked up anyway, and what it shows is noted whole.
+          if (!(await hurryOperations(trx, payment.id))) {
+            if (!isNews(payment, event.state)) return;
+            await askForLook(trx, payment.id);
+          }
           afterCommit(trx, wake);
         });
         return { status: 200 };

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import type { PaymentService, SavePaymentMethodRequest } from "#gen/commerce/payment/v1/payment_pb.ts";
+import type { PaymentService } from "#gen/commerce/payment/v1/payment_pb.ts";
 import {
   ListLedgerTransactionsRequestSchema,
   ListPaymentsRequestSchema,
@@ -16,7 +16,7 @@ import { checkActsFor } from "../../platform/rules/access.ts";
 import { authorizePayment } from "./authorize-payment.ts";
 import { capturePayment } from "./capture-payment.ts";
 import { paymentErrors } from "./errors.ts";
-import type { MethodDescription } from "./provider.ts";
+import type { ProviderMethod } from "./provider.ts";
 import { refundPayment } from "./refund-payment.ts";
 import {
   balanceToProto,
@@ -43,10 +43,10 @@ export function paymentRpc(context: PaymentRpcContext): Handlers<typeof PaymentS
   const { db, provider, clock, pages } = context;
   const once = createOnce(db);
 
-  /** What the provider says of a token. @throws AppError PAYMENT_METHOD_INVALID, PEER_DOWN */
-  async function describe({ token }: SavePaymentMethodRequest, call: Call): Promise<MethodDescription> {
+  /** Has the provider keep a token for a user. @throws AppError PAYMENT_METHOD_INVALID, PEER_DOWN */
+  async function keep(token: string, userId: string, call: Call): Promise<ProviderMethod> {
     const signal = AbortSignal.any([call.signal, AbortSignal.timeout(context.patience.lookMs)]);
-    const method = await provider.describeMethod(token, signal).catch((cause: unknown) => {
+    const method = await provider.saveMethod(token, userId, signal).catch((cause: unknown) => {
       throw errors.PEER_DOWN({ retryAfterMs: 1_000, metadata: { peer: provider.name }, cause });
     });
     if (!method) throw paymentErrors.PAYMENT_METHOD_INVALID();
@@ -107,10 +107,9 @@ export function paymentRpc(context: PaymentRpcContext): Handlers<typeof PaymentS
       // The provider may be down, or the token used up, by the time of a repeated call.
       const replay = claim && (await findReplay(db, claim, SavePaymentMethodResponseSchema));
       if (replay) return answer(call, { result: replay, replayed: true });
-      const method = await describe(request, call);
+      const method = await keep(request.token, userId, call);
       const outcome = await once(claim, SavePaymentMethodResponseSchema, async (trx) => {
-        const { token } = request;
-        const saved = await putMethod(trx, { ...method, userId, provider: provider.name, token, now: clock.now() });
+        const saved = await putMethod(trx, { ...method, userId, provider: provider.name, now: clock.now() });
         return create(SavePaymentMethodResponseSchema, { paymentMethod: methodToProto(saved) });
       });
       return answer(call, outcome);

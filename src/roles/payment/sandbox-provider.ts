@@ -1,5 +1,5 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
-import type { MethodDescription, PaymentProvider, ProviderPayment, WebhookEvent } from "./provider.ts";
+import type { ProviderMethod, PaymentProvider, ProviderPayment, WebhookEvent } from "./provider.ts";
 import { METHOD_UNKNOWN, ProviderRefusal } from "./provider.ts";
 
 export interface SandboxOptions {
@@ -80,9 +80,9 @@ export function sandboxProvider({ url, apiKey, webhookKey }: SandboxOptions): Pa
       }
     },
 
-    async describeMethod(token, signal) {
+    async saveMethod(token, _userId, signal) {
       try {
-        return toMethod(await get(`/methods/${encodeURIComponent(token)}`, signal));
+        return toMethod(token, await get(`/methods/${encodeURIComponent(token)}`, signal));
       } catch (error) {
         if (error instanceof ProviderRefusal && error.code === "not_found") return undefined;
         throw error;
@@ -156,9 +156,10 @@ function toPayment(value: unknown): ProviderPayment {
   };
 }
 
-function toMethod(value: unknown): MethodDescription {
+function toMethod(token: string, value: unknown): ProviderMethod {
   const fields = fieldsOf(value);
   return {
+    token,
     brand: textOf(fields["brand"]),
     lastDigits: textOf(fields["last_digits"]),
     expiryMonth: Number(fields["expiry_month"]),
@@ -178,7 +179,10 @@ function toEvent(body: Buffer): WebhookEvent | undefined {
   try {
     const fields = fieldsOf(JSON.parse(body.toString()));
     const id = textOf(fields["id"]);
-    return id === "" ? undefined : { id, type: textOf(fields["type"]), paymentId: textOf(fields["payment_id"]) };
+    if (id === "") return undefined;
+    const type = textOf(fields["type"]);
+    const state = new Map<string, ProviderPayment["state"]>(Object.entries(STATES)).get(type.replace(/^payment\./, ""));
+    return { id, type, paymentId: textOf(fields["payment_id"]), state };
   } catch {
     return undefined;
   }

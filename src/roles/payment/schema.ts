@@ -24,6 +24,8 @@ export interface Payments {
   version: Generated<number>;
   /** When its order is to be looked at next. */
   check_at: Date;
+  /** When the provider is to be asked how it stands, since it told of something; by the database's clock. */
+  look_at: Generated<Date | null>;
   created_at: Date;
   updated_at: Date;
 }

@@ -12,6 +12,8 @@ import type { Happening, Settlement } from "./settlement.ts";
 import { failedWith, settledBy } from "./settlement.ts";
 import { lockPayment, updatePayment } from "./store.ts";
 import { book } from "./store-ledger.ts";
+import type { DueLook } from "./store-looks.ts";
+import { endLook } from "./store-looks.ts";
 import type { LeasedOperation } from "./store-operations.ts";
 import { insertOperation, postponeOperation, settleOperations } from "./store-operations.ts";
 
@@ -33,7 +35,7 @@ export type Outcome =
   | { readonly kind: "unknown"; readonly error: unknown };
 
 /** Milliseconds between looks at a payment whose buyer has to act; the webhook is quicker. */
-const BUYER_WAIT_MS = 15_000;
+const BUYER_WAITS_MS = [15_000, 15_000, 30_000, 60_000];
 
 /**
  * Notes what the provider answered for an operation, in the transaction that it is given: the call, the reconciler and
@@ -57,6 +59,19 @@ export async function noteOutcome(
   return !isOpen;
 }
 
+/** Notes what a payment was seen to be which the provider told of, while nothing was open. */
+export async function noteSight(
+  trx: Transaction<PaymentTables>,
+  context: SettleContext,
+  look: DueLook,
+  seen: ProviderPayment,
+): Promise<void> {
+  const before = await lockPayment(trx, { id: look.paymentId });
+  if (!before) throw new Error(`the payment ${look.paymentId} is gone`);
+  await writeSettlement(trx, context, before, settledBy(before, seen));
+  await endLook(trx, look);
+}
+
 /** Gives an operation up: its key is dead, and it had no effect. */
 export async function giveUp(
   trx: Transaction<PaymentTables>,
@@ -75,7 +90,9 @@ function settlementOf(before: Payment, { id, kind }: LeasedOperation, outcome: O
 }
 
 function waitOf({ state }: Payment, { kind, tries }: LeasedOperation, { kind: ended }: Outcome): number {
-  if (state === "REQUIRES_ACTION" && kind === "AUTHORIZE" && ended === "seen") return BUYER_WAIT_MS;
+  if (state === "REQUIRES_ACTION" && kind === "AUTHORIZE" && ended === "seen") {
+    return BUYER_WAITS_MS[tries] ?? Math.max(...BUYER_WAITS_MS);
+  }
   return waitAfter(tries, ended === "seen");
 }
 
@@ -109,6 +126,7 @@ function hasChanged(before: Payment, { payment, settled, needsVoid }: Settlement
     payment.state !== before.state ||
     payment.providerReference !== before.providerReference ||
     payment.redirectUrl !== before.redirectUrl ||
+    payment.captureFailure !== before.captureFailure ||
     payment.problem !== before.problem
   );
 }

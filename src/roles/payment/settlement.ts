@@ -44,6 +44,27 @@ export function settledBy(payment: Payment, seen: ProviderPayment): Settlement {
   return draft;
 }
 
+/**
+ * Whether it may be news that the provider has a payment in a state, or that it did something else: what was done here
+ * comes back as a webhook, too.
+ */
+export function isNews({ state }: Payment, told: ProviderPayment["state"] | undefined): boolean {
+  switch (told) {
+    case "pending":
+    case "requires action":
+      return false;
+    case "authorized":
+      return state !== "AUTHORIZED" && state !== "CAPTURED";
+    case "captured":
+      return state !== "CAPTURED";
+    case "voided":
+    case "declined":
+      return state !== "VOIDED" && state !== "DECLINED";
+    case undefined:
+      return true;
+  }
+}
+
 /** What the end of an operation without success means: the provider refused, or can no longer be asked. */
 export function failedWith(payment: Payment, operationId: string, code: string): Settlement {
   const draft = new Draft(payment);
@@ -205,9 +226,16 @@ function complainOfStrangers(draft: Draft, seen: ProviderPayment): void {
   if (seen.state === "captured" && payment.state !== "CAPTURED") {
     draft.complain("PROVIDER_DIFFERS", "the provider captured what nobody here asked it to");
   }
+  if (seen.state === "voided" && payment.state === "AUTHORIZED" && payment.captureFailure === "") {
+    draft.complain("PROVIDER_DIFFERS", "the provider gave back what is held, which nobody here asked it to");
+    draft.set({ captureFailure: "voided" });
+  }
   const paid = new Set(payment.operations.filter(({ state }) => state === "SUCCEEDED").map(({ id }) => id));
   if (seen.refunds.some(({ key, state }) => state === "succeeded" && !paid.has(key))) {
     draft.complain("PROVIDER_DIFFERS", "the provider refunded what nobody here asked it to");
+  }
+  if (seen.refunds.some(({ key, state }) => state === "failed" && paid.has(key))) {
+    draft.complain("PROVIDER_DIFFERS", "a refund that had succeeded came back");
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Kysely, Transaction } from "kysely";
 import { sql } from "kysely";
 import { newId } from "../../platform/id.ts";
-import type { MethodDescription } from "./provider.ts";
+import type { ProviderMethod } from "./provider.ts";
 import type { PaymentMethods, PaymentTables } from "./schema.ts";
 
 type Db = Kysely<PaymentTables>;
@@ -22,10 +22,9 @@ const shown = [
   "created_at",
 ] as const;
 
-export interface NewMethod extends MethodDescription {
+export interface NewMethod extends ProviderMethod {
   readonly userId: string;
   readonly provider: string;
-  readonly token: string;
   readonly now: Date;
 }
 

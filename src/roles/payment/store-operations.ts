@@ -152,12 +152,13 @@ export async function isBeingSent(db: Db, id: string): Promise<boolean> {
   return rows.length > 0;
 }
 
-/** Has the open operations of a locked payment looked at now. */
-export async function hurryOperations(trx: Trx, paymentId: string): Promise<void> {
-  await trx
+/** Has the open operations of a locked payment looked at now; false where there are none. */
+export async function hurryOperations(trx: Trx, paymentId: string): Promise<boolean> {
+  const { numUpdatedRows } = await trx
     .updateTable("payment_operations")
     .set({ due_at: sql<Date>`clock_timestamp()` })
     .where("payment_id", "=", paymentId)
     .where("state", "=", "PENDING")
-    .execute();
+    .executeTakeFirst();
+  return numUpdatedRows > 0n;
 }

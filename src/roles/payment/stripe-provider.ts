@@ -1,6 +1,6 @@
 import Stripe from "stripe";
 import type { Money } from "../../platform/money.ts";
-import type { MethodDescription, PaymentProvider, ProviderPayment, ProviderRefund, WebhookEvent } from "./provider.ts";
+import type { ProviderMethod, PaymentProvider, ProviderPayment, ProviderRefund, WebhookEvent } from "./provider.ts";
 import { METHOD_UNKNOWN, ProviderRefusal } from "./provider.ts";
 
 export interface StripeOptions {
@@ -40,6 +40,7 @@ export function stripeProvider({ secretKey, webhookSecret, api }: StripeOptions)
 
     authorize: ({ key, paymentId, orderId, amount, methodToken, returnUrl }, signal) =>
       heard(signal, async () => {
+        const { customer } = (await stripe.paymentMethods.retrieve(methodToken).catch(missing)) ?? { customer: null };
         const create = stripe.paymentIntents.create(
           {
             amount: toUnits(amount),
@@ -47,6 +48,8 @@ export function stripeProvider({ secretKey, webhookSecret, api }: StripeOptions)
             capture_method: "manual",
             confirm: true,
             payment_method: methodToken,
+            // One that is saved pays for nobody else.
+            ...(customer && { customer: typeof customer === "string" ? customer : customer.id }),
             allowed_payment_method_types: ["card"],
             return_url: returnUrl,
             metadata: { payment_id: paymentId, order_id: orderId },
@@ -99,16 +102,14 @@ export function stripeProvider({ secretKey, webhookSecret, api }: StripeOptions)
       }
     },
 
-    describeMethod: (token, signal) =>
+    saveMethod: (token, userId, signal) =>
       heard(signal, async () => {
-        try {
-          return toMethod(await stripe.paymentMethods.retrieve(token));
-        } catch (error) {
-          if (error instanceof Stripe.errors.StripeInvalidRequestError && error.code === "resource_missing") {
-            return undefined;
-          }
-          throw error;
-        }
+        const method = await stripe.paymentMethods.retrieve(token).catch(missing);
+        if (!method || method.customer) return method && toMethod(method);
+        // Unattached, it pays once only. A user whose second one comes days later has two customers, which hurts nobody.
+        const key = { idempotencyKey: `customer-${userId}` };
+        const customer = await stripe.customers.create({ metadata: { user_id: userId } }, key);
+        return toMethod(await stripe.paymentMethods.attach(method.id, { customer: customer.id }));
       }),
 
     webhookHeaders: [SIGNATURE],
@@ -157,6 +158,12 @@ function rethrown(error: unknown): never {
   if (!isFinal) throw error;
   const isMethod = error.code === "resource_missing" && error.param === "payment_method";
   throw new ProviderRefusal(isMethod ? METHOD_UNKNOWN : (error.decline_code ?? error.code ?? "refused"), error.message);
+}
+
+/** @returns undefined where there is no such thing */
+function missing(error: unknown): undefined {
+  const isMissing = error instanceof Stripe.errors.StripeInvalidRequestError && error.code === "resource_missing";
+  if (!isMissing) throw error;
 }
 
 /** A decline is an error of the library, with the intent that it is about. */
@@ -233,8 +240,9 @@ function toRefund(
   };
 }
 
-function toMethod({ type, card }: Stripe.PaymentMethod): MethodDescription {
+function toMethod({ id, type, card }: Stripe.PaymentMethod): ProviderMethod {
   return {
+    token: id,
     brand: card?.brand ?? type,
     lastDigits: card?.last4 ?? "",
     expiryMonth: card?.exp_month ?? 0,
@@ -245,5 +253,19 @@ function toMethod({ type, card }: Stripe.PaymentMethod): MethodDescription {
 /** Intents, charges and refunds of ours have our id in their metadata. */
 function toEvent({ id, type, data }: Stripe.Event): WebhookEvent {
   const { metadata } = data.object as { readonly metadata?: Readonly<Record<string, string>> | null };
-  return { id, type, paymentId: metadata?.["payment_id"] ?? "" };
+  return { id, type, paymentId: metadata?.["payment_id"] ?? "", state: TOLD.get(type) };
 }
+
+/** What events say of an intent. */
+const TOLD: ReadonlyMap<string, ProviderPayment["state"]> = new Map([
+  ["payment_intent.created", "pending"],
+  ["payment_intent.processing", "pending"],
+  ["payment_intent.requires_action", "requires action"],
+  ["payment_intent.amount_capturable_updated", "authorized"],
+  ["payment_intent.succeeded", "captured"],
+  ["payment_intent.canceled", "voided"],
+  ["payment_intent.payment_failed", "declined"],
+  ["charge.succeeded", "authorized"],
+  ["charge.captured", "captured"],
+  ["charge.failed", "declined"],
+]);
