@@ -66,6 +66,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   `.execute(db);
   await sql`create index sagas_due_idx on sagas (due_at) where finished_at is null`.execute(db);
   await sql`create index sagas_order_idx on sagas (order_id) where finished_at is null`.execute(db);
+  await sql`create index sagas_finished_idx on sagas (finished_at) where finished_at is not null`.execute(db);
 
   // What was recorded before there was a checkout is carried out now.
   await sql`

@@ -238,4 +238,6 @@ CREATE INDEX outbox_unpublished_idx ON outbox USING btree (partition, "position"
 
 CREATE INDEX sagas_due_idx ON sagas USING btree (due_at) WHERE finished_at IS NULL;
 
+CREATE INDEX sagas_finished_idx ON sagas USING btree (finished_at) WHERE finished_at IS NOT NULL;
+
 CREATE INDEX sagas_order_idx ON sagas USING btree (order_id) WHERE finished_at IS NULL;

@@ -67,6 +67,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     )
   `.execute(db);
   await sql`create index webhooks_due_idx on webhooks (due_at) where delivered_at is null`.execute(db);
+  await sql`create index webhooks_delivered_idx on webhooks (delivered_at) where delivered_at is not null`.execute(db);
 
   await sql`
     create table idempotency_keys (

@@ -81,4 +81,6 @@ CREATE INDEX refunds_pending_idx ON refunds USING btree (due_at) WHERE state = '
 
 CREATE INDEX refunds_reference_idx ON refunds USING btree (reference);
 
+CREATE INDEX webhooks_delivered_idx ON webhooks USING btree (delivered_at) WHERE delivered_at IS NOT NULL;
+
 CREATE INDEX webhooks_due_idx ON webhooks USING btree (due_at) WHERE delivered_at IS NULL;

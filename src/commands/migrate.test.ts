@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { bareEnv } from "../../tests/support/environment.ts";
 import { createEmptyDatabase } from "../../tests/support/postgres.ts";
 import type { TestDatabase } from "../../tests/support/postgres.ts";
 
@@ -50,7 +51,7 @@ function migrateWith(
   ...args: string[]
 ): Promise<{ code: number; out: string; err: string }> {
   const databases = ["--database", `cart=${cart.url}`, "--database", `wish=${wish.url}`];
-  const env = { PATH: process.env["PATH"], ...given };
+  const env = { ...bareEnv, ...given };
   return new Promise((resolve) => {
     const line = [join(project, "src/commands/migrate.ts"), ...args, ...databases];
     const child = execFile(process.execPath, line, { cwd: project, env }, (_error, out, err) => {

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import { clearField, clone, toBinary, toJson } from "@bufbuild/protobuf";
+import type { DescField, DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { clearField, clone, getOption, hasOption, toBinary, toJson } from "@bufbuild/protobuf";
+import { reflect } from "@bufbuild/protobuf/reflect";
+import { field as fieldRules } from "@bufbuild/protovalidate/gen/buf/validate/validate_pb.js";
 
 /**
  * SHA-256 of what a request says, without the named fields (local names): equal for equal requests, whatever protocol
- * brought them and in whatever order a map's entries came.
+ * brought them, in whatever order a map's entries came, and in whatever letter case its own UUIDs are written.
  */
 export function requestDigest<D extends DescMessage>(
   schema: D,
@@ -17,8 +19,25 @@ export function requestDigest<D extends DescMessage>(
     if (!field) throw new TypeError(`${schema.typeName} has no field ${name}`);
     clearField(rest, field);
   }
+  const values = reflect(schema, rest);
+  for (const field of schema.fields.filter(isUuid)) {
+    const id = values.isSet(field) ? values.get(field) : undefined;
+    if (typeof id === "string") values.set(field, id.toLowerCase());
+  }
   const bytes = hasMaps(schema) ? JSON.stringify(sorted(toJson(schema, rest))) : toBinary(schema, rest);
   return createHash("sha256").update(schema.typeName).update("\0").update(bytes).digest();
+}
+
+const uuids = new WeakMap<DescField, boolean>();
+
+function isUuid(field: DescField): boolean {
+  let answer = uuids.get(field);
+  if (answer === undefined) {
+    const rules = hasOption(field, fieldRules) ? getOption(field, fieldRules).type : undefined;
+    answer = field.fieldKind === "scalar" && rules?.case === "string" && rules.value.wellKnown.case === "uuid";
+    uuids.set(field, answer);
+  }
+  return answer;
 }
 
 const withMaps = new WeakMap<DescMessage, boolean>();

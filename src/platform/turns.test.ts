@@ -39,3 +39,34 @@ test("whoever is gone before its turn does nothing, and too many are refused", a
   await expect(calls[1]).rejects.toThrow("gone");
   await expect(inTurn(never, () => Promise.resolve("again"))).resolves.toBe("again");
 });
+
+test("places that are kept are for what nobody is at work on; the others are first come, first served", async () => {
+  const inTurn = createTurns(3, 1_000, 1);
+  const begun: string[] = [];
+  const gates = new Map<string, ReturnType<typeof gated>>();
+  const call = (name: string, ...about: string[]) => {
+    const gate = gated();
+    gates.set(name, gate);
+    const work = () => {
+      begun.push(name);
+      return gate.work();
+    };
+    return inTurn(never, work, new Set(about));
+  };
+  const done = async (name: string, of: Promise<unknown>) => {
+    gates.get(name)?.resolve("done");
+    await of;
+  };
+  const calls = [call("a1", "a"), call("a2", "a"), call("a3", "a"), call("ab", "a", "b"), call("b1", "b")];
+  expect(begun).toEqual(["a1", "a2", "b1"]);
+  const late = [call("c1", "c"), call("c2", "c"), call("b2", "b")];
+  await done("b1", Promise.resolve(calls[4]));
+  expect(begun.slice(3)).toEqual(["c1"]);
+  await done("c1", Promise.resolve(late[0]));
+  expect(begun.slice(4)).toEqual(["c2"]);
+  await done("a1", Promise.resolve(calls[0]));
+  expect(begun.slice(5)).toEqual(["a3"]);
+  for (const gate of gates.values()) gate.resolve("done");
+  await Promise.all([...calls, ...late]);
+  expect(begun.slice(6)).toEqual(["ab", "b2"]);
+});

@@ -11,6 +11,7 @@ import { registry } from "../../src/roles/registry.ts";
 import { createAccount } from "../support/accounts.ts";
 import { stockOf } from "../support/checkout.ts";
 import { until } from "../support/conditions.ts";
+import { bareEnv } from "../support/environment.ts";
 import { makeFolder } from "../support/folders.ts";
 import { startInstallation } from "../support/installation.ts";
 import { freePort } from "../support/ports.ts";
@@ -105,7 +106,7 @@ test("the shop starts as roles in the way that the README says", { timeout: 120_
   const env = Object.fromEntries(ports.map(([role, port]) => [`${role.toUpperCase()}_PORT`, String(port)]));
   const child = spawn("bash", ["-c", `set -euo pipefail\n${script}\nwait`], {
     cwd: top,
-    env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...env },
+    env: { ...bareEnv, ...env },
     // A group of its own, so that all that it starts can be ended.
     detached: true,
     stdio: "ignore",

@@ -1,9 +1,11 @@
+import { sql } from "kysely";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ReservationState } from "#gen/commerce/inventory/v1/inventory_pb.ts";
 import { newId } from "../../src/platform/id.ts";
 import inventoryRole from "../../src/roles/inventory/index.ts";
 import { expireHold } from "../../src/roles/inventory/release-reservation.ts";
 import type { InventoryTables } from "../../src/roles/inventory/schema.ts";
+import { until } from "../support/conditions.ts";
 import type { TestRole } from "../support/role.ts";
 import { present, settled, startTestRole } from "../support/role.ts";
 import type { Inventory } from "./inventory-support.ts";
@@ -274,6 +276,42 @@ test("transfers that cross lose nothing", async () => {
   expect(Object.keys(counted(reasons)).filter((reason) => reason !== "STOCK_RESERVED")).toEqual([]);
   expect(present(await read(stock, sku)).onHand).toBe(20n);
 });
+
+/** Whether anybody waits for a lock of a row. */
+async function isWaiting(): Promise<boolean> {
+  const { rows } = await sql`select from pg_stat_activity
+    where datname = current_database() and wait_event_type = 'Lock'`.execute(db());
+  return rows.length > 0;
+}
+
+test.each(["reserveStock", "commitReservation", "releaseReservation"] as const)(
+  "%s of a SKU whose row somebody hangs with does not stop the others",
+  async (method) => {
+    const [frozen, other] = [await stocked(stock, 100n), await stocked(stock, 100n)];
+    const requests = times(30, () => hold([[frozen, 1n]]));
+    const request = hold([[other, 1n]]);
+    if (method !== "reserveStock") for (const each of [...requests, request]) await orders.reserveStock(each);
+    const ask = (each: typeof request): Promise<unknown> => orders[method](each);
+
+    const { calls, first } = await db()
+      .transaction()
+      .execute(async (trx) => {
+        await trx.selectFrom("stock_items").select("sku").where("sku", "=", frozen).forUpdate().execute();
+        const underWay = requests.map(ask);
+        await until(isWaiting);
+        const anyOfThem = underWay.map((call) => call.catch(() => frozen).then(() => frozen));
+        const winner = await Promise.race([ask(request).then(() => other), ...anyOfThem]);
+        return { calls: settled(underWay), first: winner };
+      });
+    // Before any of them has given up.
+    expect(first).toBe(other);
+    // Who waited too long was refused, and may come again.
+    expect((await calls).reasons.filter((reason) => reason !== "OVERLOADED")).toEqual([]);
+    for (const each of requests) await ask(each);
+    const left = { reserveStock: [100n, 30n], commitReservation: [70n, 0n], releaseReservation: [100n, 0n] }[method];
+    expect((await unitsOf(stock, frozen)).slice(0, 2)).toEqual(left);
+  },
+);
 
 test("in all of these no two transactions stopped each other", async () => {
   expect(await deadlocks(db())).toBe(0n);

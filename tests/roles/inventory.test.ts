@@ -80,10 +80,20 @@ describe("AdjustStock", () => {
     [MovementKind.UNSPECIFIED, -1n, MovementKind.ADJUSTMENT],
     [MovementKind.RETURN, 5n, MovementKind.RETURN],
     [MovementKind.ADJUSTMENT, 5n, MovementKind.ADJUSTMENT],
-    [MovementKind.RECEIPT, -1n, MovementKind.RECEIPT],
+    [MovementKind.ADJUSTMENT, -1n, MovementKind.ADJUSTMENT],
+    [MovementKind.RECEIPT, 5n, MovementKind.RECEIPT],
   ] as const)("the kind %s of %s units is %s", async (kind, delta, noted) => {
     const sku = await stocked(stock, 3n);
     expect((await stock.adjustStock({ sku, delta, kind })).movement?.kind).toBe(noted);
+  });
+
+  test.each([MovementKind.RECEIPT, MovementKind.RETURN])("the kind %s takes nothing away", async (kind) => {
+    const sku = await stocked(stock, 3n);
+    expect(await refused(stock.adjustStock({ sku, delta: -1n, kind }))).toMatchObject({
+      reason: "INVALID_REQUEST",
+      fields: ["delta"],
+    });
+    expect(await unitsOf(stock, sku)).toEqual([3n, 0n, 3n]);
   });
 
   test("is refused where less would be left than is held", async () => {

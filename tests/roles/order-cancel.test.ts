@@ -8,7 +8,7 @@ import { nameOf, startCheckout, waitSettled } from "../support/order.ts";
 import type { Operation, Trouble } from "../support/order-peers.ts";
 import { lost, unreachable } from "../support/order-peers.ts";
 import { eventsOf } from "../support/outbox.ts";
-import { refusal } from "../support/role.ts";
+import { refusal, replayNote } from "../support/role.ts";
 
 let shop: Checkout;
 beforeAll(async () => {
@@ -159,6 +159,16 @@ describe("a confirmed order that is cancelled", () => {
     ]);
     expect(await shop.faults(id)).toEqual([]);
     shop.model.stock.delete("TEA");
+  });
+
+  test("is the same request in whatever letter case the id is written", async () => {
+    const { id } = await shop.place("tok_approved", waitSettled);
+    const request = { id: id.toUpperCase(), idempotencyKey: randomUUID() };
+    const first = await shop.orders.cancelOrder(request);
+    const note = replayNote();
+    expect(await shop.orders.cancelOrder({ ...request, id }, note.options)).toEqual(first);
+    expect(note.replayed).toBe("true");
+    expect(await stateOf(id)).toBe("CANCELLED");
   });
 
   test("has only the rest paid back, once its refunds are settled", async () => {

@@ -1,10 +1,14 @@
 import { randomUUID } from "node:crypto";
+import { sql } from "kysely";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { AdjustmentKind, OrderService, OrderState } from "#gen/commerce/order/v1/order_pb.ts";
 import { OrderEventSchema } from "#gen/commerce/order/v1/events_pb.ts";
+import { orderRole } from "../../src/roles/order/index.ts";
+import type { OrderTables } from "../../src/roles/order/schema.ts";
+import { pruneSagas } from "../../src/roles/order/store-sagas.ts";
 import { until } from "../support/conditions.ts";
 import type { Checkout } from "../support/order.ts";
-import { nameOf, startCheckout, waitSettled } from "../support/order.ts";
+import { nameOf, orderConfig, startCheckout, waitSettled } from "../support/order.ts";
 import { lost, unreachable } from "../support/order-peers.ts";
 import type { Operation } from "../support/order-peers.ts";
 import { eventsOf } from "../support/outbox.ts";
@@ -280,6 +284,35 @@ describe("an order that waits for its buyer", () => {
     await patient.paymentEvent("authorized", id);
     expect((await patient.settled(id)).state).toBe(OrderState.CONFIRMED);
   });
+});
+
+test("units are held for longer than a buyer may take to pay", () => {
+  const config = { ...orderConfig, ORDER_HOLD_SECONDS: 1_800 };
+  expect(() => orderRole().start({ config } as never)).toThrow(
+    "ORDER_HOLD_SECONDS (1800) must be more than ORDER_PAYMENT_SECONDS (1800).",
+  );
+});
+
+test("what was finished thirty days ago is forgotten, what is under way is not", async () => {
+  await using patient = await startCheckout({ askAgainMs: 3_600_000 });
+  const db = patient.role.database<OrderTables>();
+  const finished = await patient.place();
+  const fresh = await patient.place();
+  const waiting = await patient.place("tok_requires_action", waitSettled);
+  await patient.settled(finished.id);
+  await patient.settled(fresh.id);
+  await sql`
+    update sagas set created_at = now() - interval '40 days', step_since = now() - interval '40 days',
+      finished_at = finished_at - case when id = ${fresh.id} then interval '29 days' else interval '31 days' end
+  `.execute(db);
+  await pruneSagas(db);
+  const left = await db.selectFrom("sagas").select("id").orderBy("id").execute();
+  expect(left.map(({ id }) => id)).toEqual([fresh.id, waiting.id]);
+  // Its order can still be paid back.
+  const { refund } = await patient.orders.refundOrder({ id: finished.id });
+  await patient.settled(finished.id);
+  expect(await patient.faults(finished.id)).toEqual([]);
+  expect(refund?.amount).toEqual(finished.totalAmount);
 });
 
 describe("what people add to an order", () => {

@@ -80,6 +80,16 @@ describe("with the sandbox", () => {
     expect(error).toMatchObject({ reason: "CARD_DECLINED", details: { metadata: { decline_code: code } } });
   });
 
+  test("the largest amount there is goes the whole way", async () => {
+    const order = anOrder();
+    const amount = euros(2n ** 63n - 1n);
+    await client.authorizePayment({ ...order, amount, paymentMethodToken: "tok_approved" });
+    await client.capturePayment(order);
+    const wish = { orderId: order.orderId, refundId: newId(), amount };
+    expect((await client.refundPayment(wish)).refund?.state).toBe(RefundState.SUCCEEDED);
+    expect(await get(order.orderId)).toMatchObject({ capturedAmount: amount, refundedAmount: amount, problem: "" });
+  });
+
   test("an unknown token is no payment method", async () => {
     expect(await refusal(authorize("tok_of_nobody"))).toMatchObject({ reason: "PAYMENT_METHOD_INVALID" });
     const save = client.savePaymentMethod({ userId: newId(), token: "tok_of_nobody" });

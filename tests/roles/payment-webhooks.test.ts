@@ -237,7 +237,9 @@ describe("money without an order", () => {
   });
 
   const due = ({ orderId }: Buying) =>
-    sql`update payments set check_at = clock_timestamp() where order_id = ${orderId}`.execute(shop.db);
+    sql`update payments set check_at = clock_timestamp() - interval '1 ms' where order_id = ${orderId}`.execute(
+      shop.db,
+    );
   const problemOf = async (order: Buying) => (await shop.get(order)).problem;
 
   test.each([

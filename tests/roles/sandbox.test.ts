@@ -1,6 +1,7 @@
 import { createHmac } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { sql } from "kysely";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { RawResponse, RawRoute } from "../../src/platform/raw-routes.ts";
@@ -8,6 +9,7 @@ import { deriveKey } from "../../src/platform/secret.ts";
 import { newId } from "../../src/platform/id.ts";
 import sandbox from "../../src/roles/sandbox/index.ts";
 import type { SandboxTables } from "../../src/roles/sandbox/schema.ts";
+import { pruneWebhooks } from "../../src/roles/sandbox/store.ts";
 import { until } from "../support/conditions.ts";
 import type { TestRole } from "../support/role.ts";
 import { startTestRole } from "../support/role.ts";
@@ -180,10 +182,38 @@ describe("the interface of the provider", () => {
     expect(codeOf(await authorize("tok_approved", newId(), { body: "[" }))).toEqual([400, "malformed"]);
     expect(codeOf(await authorize("4242424242424242"))).toEqual([402, "unknown_token"]);
     expect(codeOf(await capture("pay_none"))).toEqual([404, "not_found"]);
-    expect((await send("GET", "/v1/methods/tok_nothing")).status).toBe(404);
-    expect(JSON.parse(String((await send("GET", "/v1/methods/tok_approved")).body))).toMatchObject({
-      last_digits: "4242",
-    });
+    for (const minor of ["0", "-1", "1.5", String(2n ** 63n)]) {
+      expect(codeOf(await capture("pay_none", minor))).toEqual([400, "malformed"]);
+    }
+  });
+
+  test("describes what a token stands for, which no address names", async () => {
+    const ask = (token: string) => send("POST", "/v1/methods", { body: JSON.stringify({ token }) });
+    expect((await ask("tok_nothing")).status).toBe(404);
+    expect(JSON.parse(String((await ask("tok_approved")).body))).toMatchObject({ last_digits: "4242" });
+    expect(role.running.routes?.filter(({ path }) => path.includes(":token"))).toEqual([]);
+  });
+
+  test("forgets webhooks thirty days after they were delivered", async () => {
+    const db = role.database<SandboxTables>();
+    const of = async (paymentId: string) =>
+      (await db.selectFrom("webhooks").select("type").where("payment_id", "=", paymentId).execute()).map(
+        ({ type }) => type,
+      );
+    const [old, fresh] = [newId(), newId()];
+    for (const paymentId of [old, fresh]) await authorize("tok_approved", paymentId);
+    await sql`insert into webhooks (event_id, type, payment_id, occurred_at, due_at, attempts)
+      values (${newId()}, 'payment.lost', ${old}, now() - interval '40 days', now(), 1000)`.execute(db);
+    const ours = db
+      .updateTable("webhooks")
+      .where("payment_id", "in", [old, fresh])
+      .where("delivered_at", "is not", null);
+    const age = sql<Date>`now() - case when payment_id = ${old} then interval '31 days' else interval '29 days' end`;
+    const aged = ours.set({ delivered_at: age });
+    await until(async () => (await aged.executeTakeFirst()).numUpdatedRows === 2n);
+    await pruneWebhooks(db);
+    // The one that was never accepted stays.
+    expect([await of(old), await of(fresh)]).toEqual([["payment.lost"], ["payment.authorized"]]);
   });
 
   test("lists what was recorded since then, page by page", async () => {

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { bareEnv } from "./environment.ts";
 
 /** The top of the repository. */
 export const top = fileURLToPath(new URL("../..", import.meta.url));
@@ -33,7 +34,7 @@ export async function run(command: string, args: readonly string[], options: Run
   const path = `${tools}${delimiter}${process.env["PATH"] ?? ""}`;
   const child = spawn(command, args, {
     cwd,
-    env: { PATH: path, HOME: process.env["HOME"] ?? "", ...env },
+    env: { ...bareEnv, PATH: path, ...env },
     timeout: LIMIT_MS,
     killSignal: "SIGKILL",
   });

@@ -7,6 +7,7 @@ import type { TestProject } from "vitest/node";
 import { AlreadyRunning, startEmbeddedPostgres } from "../../src/platform/embedded-postgres.ts";
 import { migrateBus } from "../../src/platform/events/migrate-bus.ts";
 import { migrateDatabase, migratedRoles } from "../../src/platform/migrate.ts";
+import { compileCache } from "./environment.ts";
 import { templateOf } from "./postgres.ts";
 
 const PREFIX = "connect-commerce-test-";
@@ -16,6 +17,8 @@ const log = pino({ level: "warn" });
 
 /** One throwaway Postgres for the run, with a migrated template database per role; answers what ends it. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  // The workers of the tests start after this, and what they start inherits it.
+  process.env["NODE_COMPILE_CACHE"] ??= compileCache;
   await sweep();
   const folder = await mkdtemp(join(tmpdir(), PREFIX));
   // As root Postgres runs as another account, which has to pass.

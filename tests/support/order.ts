@@ -88,7 +88,14 @@ export function cataloguePeers(catalogue: Catalogue): readonly ServedService[] {
 export const orderConfig = { TAX_TABLE: sampleTaxTable, ORDER_PAYMENT_SECONDS: 1_800, ORDER_HOLD_SECONDS: 2_100 };
 
 /** A shop in a hurry. */
-export const hasty: SagaTimings = { ...sagaTimings, pollMs: 50, leastPauseMs: 5, mostPauseMs: 40, askAgainMs: 200 };
+export const hasty: SagaTimings = {
+  ...sagaTimings,
+  pollMs: 50,
+  leastPauseMs: 5,
+  mostPauseMs: 40,
+  askAgainMs: 200,
+  mostAskAgainMs: 200,
+};
 
 export type OrderDraft = MessageInitShape<typeof CreateOrderRequestSchema>;
 

@@ -130,20 +130,20 @@ export async function startScriptedProvider(apiKey: () => string): Promise<Scrip
     if (request.headers.authorization !== `Bearer ${apiKey()}`) return refuse(response, 401, "unauthenticated");
     const url = new URL(request.url ?? "", "http://host");
     const path = url.pathname.replace("/-/sandbox/v1", "");
-    if (request.method === "GET") return read(response, path, url.searchParams);
+    if (request.method === "GET") return read(response, url.searchParams);
     const [, , reference = "", what = ""] = path.split("/");
     const operation = what === "" ? "authorize" : what === "refunds" ? "refund" : (what as Operation);
     const body = JSON.parse(Buffer.concat(chunks).toString()) as Record<string, string>;
+    if (path === "/methods") {
+      if (!body["token"]?.startsWith("tok_")) return refuse(response, 404, "not_found");
+      return answer(response, 200, { brand: "visa", last_digits: "4242", expiry_month: 12, expiry_year: 2030 });
+    }
     const key = String(request.headers["idempotency-key"]);
     received.push({ operation, reference, key, body });
     await change(request, response, { operation, reference, key, body });
   }
 
-  function read(response: ServerResponse, path: string, query: URLSearchParams): void {
-    if (path.startsWith("/methods/")) {
-      if (!path.startsWith("/methods/tok_")) return refuse(response, 404, "not_found");
-      return answer(response, 200, { brand: "visa", last_digits: "4242", expiry_month: 12, expiry_year: 2030 });
-    }
+  function read(response: ServerResponse, query: URLSearchParams): void {
     const paymentId = query.get("payment_id");
     if (paymentId !== null) Object.assign(provider, { looks: provider.looks + 1 });
     const since = new Date(query.get("since") ?? 0);

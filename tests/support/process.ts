@@ -1,19 +1,13 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { bareEnv } from "./environment.ts";
 
 const top = fileURLToPath(new URL("../..", import.meta.url));
 
-/** What every server of a test starts with. Compiled code is kept: a shop of nine processes starts in half the time. */
-const BASE = {
-  PATH: process.env["PATH"] ?? "",
-  HOME: process.env["HOME"] ?? "",
-  LOG_FORMAT: "json",
-  NODE_COMPILE_CACHE: join(tmpdir(), "connect-commerce-compiled"),
-};
+/** What every server of a test starts with. */
+const BASE = { ...bareEnv, LOG_FORMAT: "json" };
 
 /** One line of a server's log. */
 export type LogLine = Readonly<Record<string, unknown>>;

@@ -11,9 +11,12 @@ import { demandOf } from "./reservation.ts";
 import { reserveStock } from "./reserve-stock.ts";
 import { returnStock } from "./return-stock.ts";
 import { reservationToProto } from "./rpc-messages.ts";
+import { listLines } from "./store-reservations.ts";
 
 /** Of the ten connections of a process; the others are for reading, and for the sweeper. */
 const AT_ONCE = 6;
+/** Of these, for SKUs that nobody is at work on: whoever hangs with the lock of one does not stop the others. */
+const KEPT = 3;
 /** Reservations that wait for their turn, about a second of work. */
 const MOST_WAITING = 1_000;
 
@@ -23,23 +26,32 @@ type ReservationMethod = "reserveStock" | "commitReservation" | "releaseReservat
 export function createReservationRpc(
   context: StockContext,
 ): Pick<Handlers<typeof InventoryService>, ReservationMethod> {
-  const inTurn = createTurns(AT_ONCE, MOST_WAITING);
+  const inTurn = createTurns(AT_ONCE, MOST_WAITING, KEPT);
+  const skusOf = async (orderId: string) => new Set((await listLines(context.db, orderId)).map(({ sku }) => sku));
   return {
     async reserveStock({ orderId, lines, holdSeconds }, { signal }) {
       const request = { orderId: orderId.toLowerCase(), demand: demandOf(lines), holdSeconds };
-      const reservation = await inTurn(signal, () => reserveStock(context, request));
+      const reservation = await inTurn(signal, () => reserveStock(context, request), new Set(request.demand.keys()));
       return { reservation: reservationToProto(reservation) };
     },
 
     async commitReservation({ orderId }, { subject, signal }) {
       const id = orderId.toLowerCase();
-      const reservation = await inTurn(signal, () => commitReservation(context, id, subjectKey(subject)));
+      const reservation = await inTurn(
+        signal,
+        () => commitReservation(context, id, subjectKey(subject)),
+        await skusOf(id),
+      );
       return { reservation: reservationToProto(reservation) };
     },
 
     async releaseReservation({ orderId }, { subject, signal }) {
       const id = orderId.toLowerCase();
-      const reservation = await inTurn(signal, () => releaseReservation(context, id, subjectKey(subject)));
+      const reservation = await inTurn(
+        signal,
+        () => releaseReservation(context, id, subjectKey(subject)),
+        await skusOf(id),
+      );
       return { reservation: reservationToProto(reservation) };
     },
 
@@ -51,7 +63,7 @@ export function createReservationRpc(
         digest: requestDigest(ReturnStockRequestSchema, request, ["orderId", "returnId"]),
         actor: subjectKey(subject),
       };
-      const reservation = await inTurn(signal, () => returnStock(context, wanted));
+      const reservation = await inTurn(signal, () => returnStock(context, wanted), new Set(wanted.demand.keys()));
       return { reservation: reservationToProto(reservation) };
     },
   };

@@ -95,7 +95,12 @@ export function createStockRpc(options: InventoryRpcOptions): Pick<Handlers<type
   };
 }
 
+/** @throws AppError INVALID_REQUEST where units go by a kind by which they come */
 function kindOf(kind: MovementKindProto, delta: bigint): MovementKind {
+  const comes = kind === MovementKindProto.RECEIPT || kind === MovementKindProto.RETURN;
+  if (comes && delta < 0n) {
+    throw invalidRequest({ field: "delta", description: "must be above 0 for a receipt or a return" });
+  }
   switch (kind) {
     case MovementKindProto.RECEIPT:
       return "RECEIPT";

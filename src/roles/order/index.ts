@@ -4,6 +4,7 @@ import { serve } from "../../platform/call.ts";
 import { validator } from "../../platform/config.ts";
 import { wholeNumber } from "../../platform/config-validators.ts";
 import { createDeadLetterRpc } from "../../platform/events/dead-letters.ts";
+import { keepPruning } from "../../platform/keep-pruning.ts";
 import type { RoleDefinition } from "../../platform/role.ts";
 import { defineRole } from "../../platform/role.ts";
 import { createConsumers } from "./consume-events.ts";
@@ -14,7 +15,11 @@ import type { SagaTimings } from "./run-sagas.ts";
 import { sagaTimings, startSagas } from "./run-sagas.ts";
 import type { OrderTables } from "./schema.ts";
 import { ORDER_CHANNEL } from "./store.ts";
+import { pruneSagas } from "./store-sagas.ts";
 import { parseTaxTable, sampleTaxTable } from "./tax.ts";
+
+/** Milliseconds between runs. */
+const PRUNE_EVERY_MS = 3_600_000;
 
 const taxTable = validator(parseTaxTable);
 const seconds = wholeNumber(1, 604_800);
@@ -37,9 +42,15 @@ export function orderRole(timings: SagaTimings = sagaTimings): RoleDefinition {
       }),
     },
     start({ config, database, listen, outbox, peers, pages, clock, stopping, wakeInbox, log }) {
+      const { ORDER_HOLD_SECONDS: holdSeconds, ORDER_PAYMENT_SECONDS: paymentSeconds } = config;
+      if (holdSeconds <= paymentSeconds) {
+        throw new Error(
+          `ORDER_HOLD_SECONDS (${String(holdSeconds)}) must be more than ORDER_PAYMENT_SECONDS (${String(paymentSeconds)}).`,
+        );
+      }
       const db = database<OrderTables>();
       const announce = announceOrders(outbox(OrderEventSchema));
-      const limits = { ...timings, paymentMs: config.ORDER_PAYMENT_SECONDS * 1_000 };
+      const limits = { ...timings, paymentMs: paymentSeconds * 1_000 };
       const sagas = startSagas(
         {
           db,
@@ -49,7 +60,7 @@ export function orderRole(timings: SagaTimings = sagaTimings): RoleDefinition {
           limits,
           leaseMs: timings.leaseMs,
           callMs: timings.callMs,
-          holdSeconds: config.ORDER_HOLD_SECONDS,
+          holdSeconds,
           log,
         },
         timings,
@@ -67,12 +78,15 @@ export function orderRole(timings: SagaTimings = sagaTimings): RoleDefinition {
         wake,
         isOverloaded,
       });
+      const stopPruning = keepPruning("finished sagas", PRUNE_EVERY_MS, () => pruneSagas(db), log);
       const consumers = createConsumers(wake);
       const deadLetters = createDeadLetterRpc({ db: database<unknown>(), pages, consumers, wake: wakeInbox });
       return {
         services: [serve(OrderService, handlers), serve(DeadLetterService, deadLetters)],
         consumers,
-        close: () => sagas.close(),
+        async close() {
+          await Promise.all([sagas.close(), stopPruning()]);
+        },
       };
     },
   });

@@ -33,6 +33,7 @@ export const sagaTimings: SagaTimings = {
   leastPauseMs: 200,
   mostPauseMs: 5_000,
   askAgainMs: 15_000,
+  mostAskAgainMs: 60_000,
   giveUpMs: 600_000,
 };
 

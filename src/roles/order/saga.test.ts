@@ -8,6 +8,7 @@ const limits: SagaLimits = {
   leastPauseMs: 200,
   mostPauseMs: 5_000,
   askAgainMs: 15_000,
+  mostAskAgainMs: 60_000,
   paymentMs: 1_800_000,
   giveUpMs: 600_000,
 };
@@ -181,7 +182,7 @@ describe("an order that waits for its buyer", () => {
 
   test("is asked about again, at its end at the latest, and tells nobody the same again", () => {
     expect(table(ask, waiting, later(60_000))).toMatchObject({
-      action: "AUTHORIZE in 15000",
+      action: "AUTHORIZE in 60000",
       pending: "AUTHORIZE in 5000",
       unknown: "AUTHORIZE in 5000",
       refused: "VOID for REJECTED{REFUSED}",
@@ -193,6 +194,13 @@ describe("an order that waits for its buyer", () => {
       { nextAction: { redirectUrl: "https://other.test" }, expiresAt },
       [],
     ]);
+  });
+
+  test("is asked about less and less often", () => {
+    const pauses = [1, 2, 3, 4, 1_000].map(
+      (attempts) => decide(checkout("AUTHORIZE", { attempts }), waiting, answers.action, start, limits).waitMs,
+    );
+    expect(pauses).toEqual([15_000, 30_000, 60_000, 60_000, 60_000]);
   });
 
   test("ends by itself, unless it is authorized by then", () => {

@@ -88,8 +88,9 @@ export interface SagaLimits {
   /** The pauses after an attempt that brought no answer: doubled from the least to the most. */
   readonly leastPauseMs: number;
   readonly mostPauseMs: number;
-  /** Between two questions whether the buyer has acted. */
+  /** Between two questions whether the buyer has acted: doubled from the first to the most. An event comes sooner. */
   readonly askAgainMs: number;
+  readonly mostAskAgainMs: number;
   /** What the buyer has for acting. */
   readonly paymentMs: number;
   /** After so long without success a step before the capture gives up. */
@@ -151,7 +152,7 @@ function forward(saga: Saga, step: ForwardStep, order: SagaOrder, answer: Answer
     case "refused":
       return undo({ state: "REJECTED", why: answer.why });
     case "action":
-      return awaited(order, answer.redirectUrl, now, limits) ?? undo(expired);
+      return awaited(saga, order, answer.redirectUrl, now, limits) ?? undo(expired);
     case "pending":
     case "unknown":
     case "skipped":
@@ -186,11 +187,12 @@ function onward(step: ForwardStep, order: SagaOrder, history: readonly HistoryEn
 }
 
 /** The order waits for its buyer; undefined where its time is over. */
-function awaited(order: SagaOrder, redirectUrl: string, now: Date, limits: SagaLimits): Move | undefined {
+function awaited(saga: Saga, order: SagaOrder, redirectUrl: string, now: Date, limits: SagaLimits): Move | undefined {
   const expiresAt = order.expiresAt ?? new Date(now.getTime() + limits.paymentMs);
   const leftMs = expiresAt.getTime() - now.getTime();
   if (leftMs <= 0) return undefined;
-  const waits = { step: "AUTHORIZE", waitMs: Math.min(limits.askAgainMs, leftMs) } as const;
+  const pauseMs = doubled(limits.askAgainMs, limits.mostAskAgainMs, saga.attempts);
+  const waits = { step: "AUTHORIZE", waitMs: Math.min(pauseMs, leftMs) } as const;
   if (order.nextAction?.redirectUrl === redirectUrl) return { ...waits, history: [] };
   const change = { nextAction: { redirectUrl }, expiresAt };
   if (order.state === "AWAITING_PAYMENT") return { ...waits, history: [], order: change };
@@ -279,8 +281,12 @@ function to(step: SagaStep, history: readonly HistoryEntry[]): Move {
 }
 
 function again(saga: Saga, { leastPauseMs, mostPauseMs }: SagaLimits): Move {
-  const waitMs = Math.min(leastPauseMs * 2 ** Math.min(saga.attempts - 1, 30), mostPauseMs);
-  return { step: saga.step, waitMs, history: [] };
+  return { step: saga.step, waitMs: doubled(leastPauseMs, mostPauseMs, saga.attempts), history: [] };
+}
+
+/** The pause after so many attempts. */
+function doubled(leastMs: number, mostMs: number, attempts: number): number {
+  return Math.min(leastMs * 2 ** Math.min(attempts - 1, 30), mostMs);
 }
 
 function ended(outcome: Outcome, history: readonly HistoryEntry[]): Move {

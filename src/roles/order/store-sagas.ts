@@ -135,6 +135,22 @@ export async function wakeSagas(trx: Transaction<OrderTables>, orderIds: readonl
   `.execute(trx);
 }
 
+/** Days that finished work is remembered, for people; nothing looks at it any more. */
+const KEPT_DAYS = 30;
+const PRUNED_AT_ONCE = 1_000;
+
+/** Forgets what has been finished for thirty days, a thousand at a time. */
+export async function pruneSagas(db: Db): Promise<void> {
+  for (;;) {
+    const { numAffectedRows } = await sql`
+      delete from sagas where id = any (array(
+        select id from sagas where finished_at < now() - make_interval(days => ${KEPT_DAYS}) limit ${PRUNED_AT_ONCE}
+      ))
+    `.execute(db);
+    if ((numAffectedRows ?? 0n) < BigInt(PRUNED_AT_ONCE)) return;
+  }
+}
+
 /** Whether anything else is under way for an order. */
 export async function hasOtherSagas(db: Db, saga: Pick<LeasedSaga, "id" | "orderId">): Promise<boolean> {
   const other = await db

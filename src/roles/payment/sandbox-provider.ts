@@ -29,15 +29,15 @@ export function sandboxProvider({ url, apiKey, webhookKey }: SandboxOptions): Pa
     throw failureOf(answer.status, text);
   };
   const get = (path: string, signal: AbortSignal) => send(path, { signal });
+  const post = (path: string, headers: Readonly<Record<string, string>>, body: unknown, signal: AbortSignal) =>
+    send(path, {
+      method: "POST",
+      headers: { "content-type": "application/json", ...headers },
+      body: JSON.stringify(body),
+      signal,
+    });
   const change = async (path: string, key: string, body: unknown, signal: AbortSignal) =>
-    toPayment(
-      await send(path, {
-        method: "POST",
-        headers: { "content-type": "application/json", "idempotency-key": key },
-        body: JSON.stringify(body),
-        signal,
-      }),
-    );
+    toPayment(await post(path, { "idempotency-key": key }, body, signal));
   const at = (reference: string, what: string) => `/payments/${encodeURIComponent(reference)}/${what}`;
   const minor = (amount: { readonly minor: bigint }) => ({ amount_minor: String(amount.minor) });
 
@@ -82,7 +82,7 @@ export function sandboxProvider({ url, apiKey, webhookKey }: SandboxOptions): Pa
 
     async saveMethod(token, _userId, signal) {
       try {
-        return toMethod(token, await get(`/methods/${encodeURIComponent(token)}`, signal));
+        return toMethod(token, await post("/methods", {}, { token }, signal));
       } catch (error) {
         if (error instanceof ProviderRefusal && error.code === "not_found") return undefined;
         throw error;
@@ -204,7 +204,7 @@ function textOf(value: unknown): string {
 }
 
 function minorOf(value: unknown): bigint {
-  if (typeof value !== "string" || !/^\d{1,18}$/.test(value)) throw new TypeError("the provider answered no amount");
+  if (typeof value !== "string" || !/^\d{1,19}$/.test(value)) throw new TypeError("the provider answered no amount");
   return BigInt(value);
 }
 

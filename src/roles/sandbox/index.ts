@@ -1,9 +1,14 @@
+import { keepPruning } from "../../platform/keep-pruning.ts";
 import { defineRole } from "../../platform/role.ts";
 import { settleRefunds } from "./change-payment.ts";
 import { sandboxRoutes } from "./routes.ts";
 import type { SandboxTables } from "./schema.ts";
 import type { WebhookContext } from "./send-webhooks.ts";
 import { sendDue, startWebhooks } from "./send-webhooks.ts";
+import { pruneWebhooks } from "./store.ts";
+
+/** Milliseconds between runs. */
+const PRUNE_EVERY_MS = 3_600_000;
 
 /**
  * A payment provider for trying out: over HTTP, with books of its own, as real ones are, and cards that go wrong in every
@@ -21,6 +26,7 @@ export default defineRole({
       settle: () => settleRefunds({ db, clock }),
     };
     const worker = startWebhooks(webhooks);
+    const stopPruning = keepPruning("delivered webhooks", PRUNE_EVERY_MS, () => pruneWebhooks(db), log);
     const routes = sandboxRoutes({
       db,
       clock,
@@ -31,6 +37,12 @@ export default defineRole({
       },
       tellNow: (paymentId) => sendDue(webhooks, paymentId),
     });
-    return { services: [], routes, close: () => worker.close() };
+    return {
+      services: [],
+      routes,
+      async close() {
+        await Promise.all([worker.close(), stopPruning()]);
+      },
+    };
   },
 });

@@ -11,6 +11,8 @@ import { findPayment, findPayments, listPayments } from "./store.ts";
 
 /** The largest request, in bytes. */
 const MOST_BYTES = 8_192;
+/** The largest amount, in minor units: what its column holds. */
+const MOST_MINOR = 2n ** 63n - 1n;
 const PAGE = 100;
 /** Milliseconds after which a call that is never answered ends all the same. */
 const SILENCE_MS = 25_000;
@@ -82,8 +84,9 @@ export function sandboxRoutes(context: RouteContext): readonly RawRoute[] {
         : await listPayments(db, timeOf(query.get("since")), textOf(query.get("after") ?? "") || undefined, PAGE);
       return json(200, { payments: payments.map((payment) => toJson(context, payment)) });
     }),
-    api("GET", "/methods/:token", ({ params: { token = "" } }) => {
-      const script = scriptOf(token);
+    // A POST: addresses are logged, and a token is nothing for a log.
+    api("POST", "/methods", (request) => {
+      const script = scriptOf(textOf(parseBody(request)["token"]));
       return Promise.resolve(
         script ? json(200, describe(script)) : refusal(404, "not_found", "There is no such token."),
       );
@@ -201,10 +204,11 @@ function textOf(value: unknown): string {
 }
 
 function minorOf(value: unknown): bigint {
-  if (typeof value !== "string" || !/^[1-9]\d{0,17}$/.test(value)) {
-    throw new Refused(400, "malformed", "amount_minor must be digits, above 0.");
+  const minor = typeof value === "string" && /^[1-9]\d{0,18}$/.test(value) ? BigInt(value) : 0n;
+  if (minor < 1n || minor > MOST_MINOR) {
+    throw new Refused(400, "malformed", "amount_minor must be digits, above 0, and fit 64 bits.");
   }
-  return BigInt(value);
+  return minor;
 }
 
 function timeOf(value: string | null): Date {

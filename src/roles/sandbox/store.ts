@@ -193,3 +193,20 @@ export async function takeDueWebhooks(db: Db, limit: number, paymentId?: string)
 export async function markDelivered(db: Db, position: bigint): Promise<void> {
   await db.updateTable("webhooks").set({ delivered_at: new Date() }).where("position", "=", position).execute();
 }
+
+/** Days that a webhook is remembered after it was delivered; the journal has what it told of. */
+const KEPT_DAYS = 30;
+const PRUNED_AT_ONCE = 1_000;
+
+/** Forgets webhooks that were delivered thirty days ago, a thousand at a time. */
+export async function pruneWebhooks(db: Db): Promise<void> {
+  for (;;) {
+    const { numAffectedRows } = await sql`
+      delete from webhooks where position = any (array(
+        select position from webhooks
+        where delivered_at < now() - make_interval(days => ${KEPT_DAYS}) limit ${PRUNED_AT_ONCE}
+      ))
+    `.execute(db);
+    if ((numAffectedRows ?? 0n) < BigInt(PRUNED_AT_ONCE)) return;
+  }
+}

@@ -35,7 +35,7 @@ describe("one shop, two processes of order", () => {
   let shop: FaultShop;
   let buyers: Buyers;
   beforeAll(async () => {
-    shop = await startFaultShop({ replicas: ["order"], env: { ORDER_HOLD_SECONDS: "4" } });
+    shop = await startFaultShop({ replicas: ["order"], env: { ORDER_HOLD_SECONDS: "4", ORDER_PAYMENT_SECONDS: "3" } });
     buyers = createBuyers(shop.clients);
   });
   afterAll(() => shop[Symbol.asyncDispose]());

@@ -410,7 +410,7 @@ export type AdjustStockRequest = Message<"commerce.inventory.v1.AdjustStockReque
   location: string;
 
   /**
-   * RECEIPT, RETURN or ADJUSTMENT.
+   * RECEIPT or RETURN, of units that come; or ADJUSTMENT.
    *
    * @generated from field: commerce.inventory.v1.MovementKind kind = 6;
    */
