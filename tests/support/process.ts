@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
@@ -39,6 +40,18 @@ export async function startProcess(env: Readonly<Record<string, string>>, cwd = 
   return { ...launched, ports: listening["ports"] as Record<string, number> };
 }
 
+const running = new Set<ChildProcess>();
+const endAll = () => {
+  for (const child of running) child.kill("SIGKILL");
+};
+process.once("exit", endAll);
+// Whoever ran the tests was broken off, or gave this file up: its servers end with it.
+for (const end of ["SIGTERM", "disconnect"] as const) {
+  process.once(end, () => {
+    process.exit(1);
+  });
+}
+
 /**
  * Runs `node src/main.ts` with this environment alone and does not wait for it.
  * @param leads a process group of its own, as what a terminal runs does
@@ -50,6 +63,8 @@ export function launchProcess(env: Readonly<Record<string, string>>, cwd = top, 
     env: { ...BASE, ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
   const log: LogLine[] = [];
   let output = "";
   const waiting = new Set<() => void>();
