@@ -7,6 +7,8 @@ export default defineConfig({
     exclude: [...configDefaults.exclude, "tests/faults/**"],
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    maxWorkers: 2,
+    // One more than the cores of a small machine: what starts and what is waited for takes turns.
+    maxWorkers: 3,
+    maxConcurrency: 10,
   },
 });

@@ -274,7 +274,7 @@ describe("the stories of the tokens", () => {
 
   test("webhooks come twice, early, or never, and again until they are accepted", async () => {
     await authorize("tok_webhook_early", "early");
-    expect(received.map(({ body }) => body)).toEqual([expect.stringContaining('"early"')]);
+    expect(received.filter(({ body }) => body.includes('"early"'))).toHaveLength(1);
     await authorize("tok_webhook_never", "never");
     await authorize("tok_webhook_twice", "twice");
     refuseWebhooks = 1;
