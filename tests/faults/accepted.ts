@@ -75,9 +75,9 @@ export function unanswered(failures: readonly Failure[], callers: readonly LogLi
 /** Nobody listens; the stream was refused with GOAWAY; the breaker let nothing through. */
 export const neverBegun = /ECONNREFUSED|REFUSED_STREAM|circuit breaker is open/;
 
-/** Neither what sets the load up, logging in among it, nor what the gateway asks for itself. */
-function isCallOfLoad({ msg, method }: LogLine): boolean {
-  return msg === "rpc" && !/CreateUser|AddProduct|AuthService/.test(String(method));
+/** Neither what sets the load up, logging in among it, nor what the gateway or payment asks for itself. */
+function isCallOfLoad({ msg, method, caller }: LogLine): boolean {
+  return msg === "rpc" && caller !== "payment" && !/CreateUser|AddProduct|AdjustStock|AuthService/.test(String(method));
 }
 
 function isAnswerToRole({ code, caller }: LogLine): boolean {

@@ -74,7 +74,7 @@ const RETRY_MS = 20;
 const TIMEOUT_MS = 20_000;
 const ORDERS_A_STREAM = 10;
 /** How many orders others place while one is watched. */
-const WATCHED_FOR = 15;
+const WATCHED_FOR = 5;
 
 /** The goods and the buyer of a load. */
 export interface Goods {
