@@ -111,7 +111,7 @@ const bugs: readonly Planted[] = [
     scenario: "kill -9 at payment.capture.intended",
     breaks: "I12 payment",
   },
-  { bug: "returned-twice", file: "crashes", scenario: "kill -9 at inventory.return.committed", breaks: "I2 order" },
+  { bug: "returned-twice", file: "crashes", scenario: "kill -9 at inventory.return.committed", breaks: "I2 stock" },
   // A new point changes what a seed draws: these need nothing that is rare.
   { bug: "cancelled-stock-not-back", file: "random", scenario: anything, breaks: "I2 order", seed: 7 },
   { bug: "committed-but-not-voided", file: "random", scenario: anything, breaks: "I14 order", seed: 7 },

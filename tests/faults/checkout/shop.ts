@@ -118,11 +118,15 @@ export async function startFaultShop(options: FaultShopOptions = {}): Promise<Fa
     },
     async rest(withinMs = REST_MS) {
       const startedAt = performance.now();
+      let wasWhole = false;
       for (;;) {
         const broken = await look();
+        // Twice: what one look leaves out as under way may have ended, and ended wrong, before that look was over.
+        const isWhole = broken.length === 0 && wasWhole;
+        wasWhole = broken.length === 0;
         const ms = performance.now() - startedAt;
         const isFatal = broken.some((row) => ALWAYS.has(row.slice(0, row.indexOf(" "))));
-        if (broken.length === 0 || isFatal || ms > withinMs) return { ms, broken };
+        if (isWhole || isFatal || ms > withinMs) return { ms, broken };
         await delay(100);
       }
     },
