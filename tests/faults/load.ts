@@ -69,6 +69,8 @@ export interface Load {
 
 /** Milliseconds between two calls of one caller, and before another try. */
 const PAUSE_MS = 5;
+/** Between two calls that place orders: no more than are carried out, on a busy machine too, so that none waits for long. */
+const ORDERS_PAUSE_MS = 150;
 const RETRY_MS = 20;
 /** A call that takes longer has been forgotten by somebody. */
 const TIMEOUT_MS = 20_000;
@@ -164,11 +166,11 @@ export function startLoad(url: string, { userId, productId }: Goods): Load {
     return order?.id ?? "";
   }
 
-  async function repeat(kind: Kind, once: () => Promise<unknown>): Promise<void> {
+  async function repeat(kind: Kind, once: () => Promise<unknown>, pauseMs = PAUSE_MS): Promise<void> {
     while (!over) {
       await once();
       done.set(kind, (done.get(kind) ?? 0) + 1);
-      await delay(PAUSE_MS);
+      await delay(pauseMs);
     }
   }
 
@@ -248,9 +250,9 @@ export function startLoad(url: string, { userId, productId }: Goods): Load {
     ),
     repeat("getOrder", readLatest),
     repeat("listProducts", listAll),
-    repeat("createOrder", () => place(grpc)),
-    repeat("createOrder", () => place(json)),
-    repeat("createOrders", placeMany),
+    repeat("createOrder", () => place(grpc), ORDERS_PAUSE_MS),
+    repeat("createOrder", () => place(json), ORDERS_PAUSE_MS),
+    repeat("createOrders", placeMany, ORDERS_PAUSE_MS * ORDERS_A_STREAM),
     repeat("watchOrder", watchOne),
   ]);
   finished.catch(() => undefined);
