@@ -21,7 +21,7 @@ test("nothing runs in a page, or looks like it, but what is its own", () => {
   expect(policyOf(still)).not.toContain("script-src");
   expect(policyOf(still)).not.toContain("unsafe");
   const script = "const a = '&' < 1;";
-  const running = smallPage(200, "Title", html``, script);
+  const running = smallPage(200, "Title", html``, { script });
   expect(running.body).toContain(`<script>${script}</script>`);
   const style = /<style>(?<text>[^]*)<\/style>/.exec(String(running.body))?.groups?.["text"];
   expect(policyOf(running)).toContain(`script-src 'sha256-${hashOf(script)}'`);

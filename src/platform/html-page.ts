@@ -69,6 +69,8 @@ export interface HtmlPage {
   readonly refresh?: number;
   /** Whether it shows a mail in a frame, whose styles stand in its HTML. */
   readonly showsMail?: boolean;
+  /** The origin to which its form leads in the end, where that is another than this host. */
+  readonly formLeadsTo?: string;
   /** All that runs in it, of our own words alone; it may call this host. */
   readonly script?: string;
 }
@@ -82,14 +84,17 @@ export const PAGE_HEADERS: Readonly<Record<string, string>> = {
 };
 
 /** A page in English that runs nothing but its script, and takes nothing from elsewhere. */
-export function htmlPage(status: number, { title, body, refresh, showsMail = false, script }: HtmlPage): RawResponse {
+export function htmlPage(
+  status: number,
+  { title, body, refresh, showsMail = false, formLeadsTo = "", script }: HtmlPage,
+): RawResponse {
   const policy = [
     "default-src 'none'",
     `style-src ${showsMail ? "'unsafe-inline'" : hashOf(STYLE)}`,
     ...(script === undefined ? [] : [`script-src ${hashOf(script)}`, "connect-src 'self'"]),
     ...(showsMail ? ["frame-src 'self'"] : []),
     "base-uri 'none'",
-    `form-action ${script === undefined ? "'self'" : "'none'"}`,
+    `form-action ${script === undefined ? `'self' ${formLeadsTo}`.trimEnd() : "'none'"}`,
     "frame-ancestors 'none'",
   ].join("; ");
   const again = refresh === undefined ? html`` : html`<meta http-equiv="refresh" content="${String(refresh)}">`;
@@ -114,12 +119,14 @@ ${running}
 }
 
 /** What a page says in the middle of the window, of one thing. */
-export function smallPage(status: number, title: string, text: Html, script?: string): RawResponse {
-  return htmlPage(status, {
-    title,
-    body: html`<main class="small"><div class="card pad"><h1>${title}</h1>${text}</div></main>`,
-    ...(script !== undefined && { script }),
-  });
+export function smallPage(
+  status: number,
+  title: string,
+  text: Html,
+  more: Pick<HtmlPage, "script" | "formLeadsTo"> = {},
+): RawResponse {
+  const body = html`<main class="small"><div class="card pad"><h1>${title}</h1>${text}</div></main>`;
+  return htmlPage(status, { title, body, ...more });
 }
 
 function hashOf(text: string): string {

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { fromDatabaseError } from "./database-errors.ts";
 import { refuse } from "./edge.ts";
 import { errors } from "./errors.ts";
 import type { Logger } from "./logger.ts";
@@ -82,8 +83,12 @@ export function mountRawRoutes(app: FastifyInstance, role: string, routes: reado
               .headers({ ...answer.headers })
               .send(answer.body);
           } catch (error) {
-            callLog.error({ err: error }, "unexpected error");
-            refuse(request, reply, errors.INTERNAL({ metadata: { request_id: requestId } }));
+            const known = fromDatabaseError(error);
+            if (known) callLog.warn({ err: error, reason: known.reason }, "the database does not answer");
+            else callLog.error({ err: error }, "unexpected error");
+            const told = known ?? errors.INTERNAL({ metadata: { request_id: requestId } });
+            refuse(request, reply, told, known && { headers: { "retry-after": "1" } });
+            status = reply.raw.statusCode;
             return await reply;
           } finally {
             const ms = Math.round((performance.now() - startedAt) * 10) / 10;

@@ -49,6 +49,13 @@ const hooks = defineRole({
         access: "public",
         handle: () => Promise.reject(new Error("secret detail")),
       },
+      {
+        method: "GET",
+        path: "/away",
+        maxBytes: 0,
+        access: "public",
+        handle: () => Promise.reject(Object.assign(new Error("shutting down"), { code: "57P01" })),
+      },
     ],
   }),
 });
@@ -118,6 +125,12 @@ describe.each(topologies)("raw routes through the gateway in %s", (topology) => 
     expect(await (await fetch(`${url}/page?q=a%20b`)).text()).toBe("<p>a b</p>");
     expect((await fetch(`${url}/nothing`)).status).toBe(404);
     expect((await fetch(`${url}/webhooks/x`, { method: "POST", body: "x".repeat(1_001) })).status).toBe(413);
+  });
+
+  test("a role whose database is away says so, and when to come again", async () => {
+    const answer = await fetch(`${url}/away`);
+    expect([answer.status, answer.headers.get("retry-after")]).toEqual([503, "1"]);
+    expect(await answer.text()).toContain("PEER_DOWN");
   });
 
   test("a failure of the role is masked", async () => {

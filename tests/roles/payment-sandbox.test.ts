@@ -24,7 +24,10 @@ let client: PaymentClient;
 beforeAll(async () => {
   const routesUrl = (role: string) => `${base}/-/${role}`;
   provider = await startTestRole("sandbox", sandbox, { routesUrl });
-  shop = await startTestRole("payment", payment, { config: { PAYMENT_PROVIDER: "sandbox" }, routesUrl });
+  shop = await startTestRole("payment", payment, {
+    config: { PAYMENT_PROVIDER: "sandbox", PAYMENT_RETURN_URL: "https://store.test/orders/{order_id}" },
+    routesUrl,
+  });
   client = shop.client(PaymentService, { role: "order" });
   const log = pino({ level: "silent" });
   mountRawRoutes(app, "sandbox", provider.running.routes ?? [], log);
@@ -147,8 +150,11 @@ describe("with the sandbox", () => {
     expect(asked.state).toBe(PaymentState.REQUIRES_ACTION);
     const page = new URL(asked.redirectUrl);
     const body = new URLSearchParams({ decision: "approve" });
+    // Browsers hold the answer to a form to its page's policy.
+    const policy = (await fetch(`${base}${page.pathname}`)).headers.get("content-security-policy");
+    expect(policy).toContain("form-action 'self' https://store.test;");
     const answer = await fetch(`${base}${page.pathname}`, { method: "POST", body, redirect: "manual" });
-    expect(answer.headers.get("location")).toBe(`http://shop.test/orders/${asked.orderId}`);
+    expect(answer.headers.get("location")).toBe(`https://store.test/orders/${asked.orderId}`);
     await until(async () => (await get(asked.orderId)).state === PaymentState.AUTHORIZED);
   });
 

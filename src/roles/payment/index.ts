@@ -1,7 +1,7 @@
 import { PaymentEventSchema } from "#gen/commerce/payment/v1/events_pb.ts";
 import { PaymentService } from "#gen/commerce/payment/v1/payment_pb.ts";
 import { serve } from "../../platform/call.ts";
-import { str } from "../../platform/config.ts";
+import { str, validator } from "../../platform/config.ts";
 import { keepPruning } from "../../platform/keep-pruning.ts";
 import type { RoleContext } from "../../platform/role.ts";
 import { defineRole } from "../../platform/role.ts";
@@ -24,6 +24,16 @@ import { pruneWebhooks } from "./store-webhooks.ts";
 const PRUNE_EVERY_MS = 3_600_000;
 /** Milliseconds that calls of the provider get to end when the process stops. */
 const GRACE_MS = 1_000;
+
+/** What stands for the order's id in an address. */
+const ORDER_ID = "{order_id}";
+
+const returnUrl = validator<string>((input) => {
+  if (input !== "" && !/^https?:$/.test(URL.parse(input)?.protocol ?? "")) {
+    throw new Error("must be an http:// or https:// address");
+  }
+  return input;
+});
 
 /** Every provider there is, by its name in the configuration. What one needs is loaded with it. */
 const providers = {
@@ -58,6 +68,11 @@ export function paymentRole(patience: Patience = usual) {
         default: "sandbox",
         desc: `The payment provider: ${Object.keys(providers).join(", ")}; the sandbox moves no money`,
       }),
+      PAYMENT_RETURN_URL: returnUrl({
+        default: "",
+        desc: "Where buyers go once they have confirmed a payment; {order_id} is replaced; empty: a page that thanks them",
+        example: "https://shop.example.com/orders/{order_id}",
+      }),
       STRIPE_SECRET_KEY: str({
         default: "",
         desc: "With PAYMENT_PROVIDER=stripe: the secret key",
@@ -87,7 +102,11 @@ export function paymentRole(patience: Patience = usual) {
         wake: () => running.reconciler?.wake(),
         closing: closing.signal,
         underWay: new Map(),
-        returnUrl: (orderId) => `${publicUrl()}/orders/${orderId}`,
+        returnUrl: (orderId) =>
+          (config.PAYMENT_RETURN_URL || `${publicUrl()}/-/payment/returned?order_id=${ORDER_ID}`).replaceAll(
+            ORDER_ID,
+            orderId,
+          ),
       };
       const reconciler = (running.reconciler = startReconciler(rpc));
       const checks = startChecks({ db, provider, orders: orderPeer(peers), log, closing: closing.signal });

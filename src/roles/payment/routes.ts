@@ -1,6 +1,7 @@
 import type { Kysely } from "kysely";
 import type { Clock } from "../../platform/clock.ts";
 import { afterCommit, transaction } from "../../platform/database.ts";
+import { html, smallPage } from "../../platform/html-page.ts";
 import type { RawRoute } from "../../platform/raw-routes.ts";
 import { isUuid } from "./payment.ts";
 import type { PaymentProvider } from "./provider.ts";
@@ -23,11 +24,22 @@ export interface RouteContext {
 const MOST_BYTES = 262_144;
 
 /**
- * Where the provider tells what happened. Of a webhook nothing is believed but which payment it is about: that one is
+ * Where buyers come back to who have confirmed a payment, and where the provider tells what happened. Of a webhook nothing is believed but which payment it is about: that one is
  * looked up. So it does not matter how often it comes, when, or in what order.
  */
 export function paymentRoutes({ db, provider, clock, wake }: RouteContext): readonly RawRoute[] {
   return [
+    {
+      method: "GET",
+      path: "/returned",
+      maxBytes: 0,
+      access: "public",
+      // It says nothing of the order: anybody may come here.
+      handle: () =>
+        Promise.resolve(
+          smallPage(200, "Thank you", html`<p>The shop goes on with your order. You can close this page.</p>`),
+        ),
+    },
     {
       method: "POST",
       path: "/webhooks/:provider",

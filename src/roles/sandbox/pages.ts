@@ -18,6 +18,8 @@ export function actionPage(payment: SandboxPayment): RawResponse {
         <button name="decision" value="approve" autofocus>Approve ${amount}</button>
         <button name="decision" value="decline" class="second">Decline</button>
       </form>`,
+    // A browser holds its answer, too, to where the form may lead.
+    { formLeadsTo: URL.parse(payment.return_url)?.origin ?? "" },
   );
 }
 

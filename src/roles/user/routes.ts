@@ -69,5 +69,5 @@ export const mailRoutes: readonly RawRoute[] = [
 
 function page(title: string, form: Html, submit: string): RawResponse {
   const said = html`<p id="said" role="status"></p><noscript><p>This page needs JavaScript.</p></noscript>`;
-  return smallPage(200, title, html`${form}${said}`, `${submit}\n${SCRIPT}`);
+  return smallPage(200, title, html`${form}${said}`, { script: `${submit}\n${SCRIPT}` });
 }
