@@ -44,7 +44,7 @@ export async function startInstallation(
   const base = {
     BUS_URL: databases["events"]?.url ?? "",
     TOKEN_SECRET: secret,
-    PORT: "0",
+    PORT: String(await freePort()),
     LISTEN_HOST: "127.0.0.1",
     RATE_LIMITS: "off",
     ...envOf("all"),
@@ -57,7 +57,7 @@ export async function startInstallation(
   if (topology === "one process") {
     const all = await startProcess({ ...base, ...urlsOfDatabases });
     for (const role of Object.keys(registry)) processes[role] = all;
-    shared = { ...base, ...urlsOfDatabases, PORT: String(all.ports["gateway"]) };
+    shared = { ...base, ...urlsOfDatabases };
   } else {
     const ports = await Promise.all(Object.keys(registry).map(async (role) => [role, await freePort()] as const));
     const addresses = ports.flatMap(([role, port]) => [
