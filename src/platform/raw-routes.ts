@@ -84,10 +84,11 @@ export function mountRawRoutes(app: FastifyInstance, role: string, routes: reado
               .send(answer.body);
           } catch (error) {
             const known = fromDatabaseError(error);
-            if (known) callLog.warn({ err: error, reason: known.reason }, "the database does not answer");
+            const away = known?.kind === "unavailable" ? known : undefined;
+            if (away) callLog.warn({ err: error, reason: away.reason }, "the database does not answer");
             else callLog.error({ err: error }, "unexpected error");
-            const told = known ?? errors.INTERNAL({ metadata: { request_id: requestId } });
-            refuse(request, reply, told, known && { headers: { "retry-after": "1" } });
+            const told = away ?? errors.INTERNAL({ metadata: { request_id: requestId } });
+            refuse(request, reply, told, away && { headers: { "retry-after": "1" } });
             status = reply.raw.statusCode;
             return await reply;
           } finally {

@@ -75,9 +75,10 @@ export function unanswered(failures: readonly Failure[], callers: readonly LogLi
 /** Nobody listens; the stream was refused with GOAWAY; the breaker let nothing through. */
 export const neverBegun = /ECONNREFUSED|REFUSED_STREAM|circuit breaker is open/;
 
-/** Neither what sets the load up, logging in among it, nor what the gateway or payment asks for itself. */
+/** Neither what sets the load up, logging in among it, nor what roles ask for themselves, as order's saga does. */
 function isCallOfLoad({ msg, method, caller }: LogLine): boolean {
-  return msg === "rpc" && caller !== "payment" && !/CreateUser|AddProduct|AdjustStock|AuthService/.test(String(method));
+  const isOther = /CreateUser|AddProduct|AuthService|InventoryService|PaymentService/.test(String(method));
+  return msg === "rpc" && caller !== "payment" && !isOther;
 }
 
 function isAnswerToRole({ code, caller }: LogLine): boolean {

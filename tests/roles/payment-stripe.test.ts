@@ -23,9 +23,9 @@ beforeAll(async () => {
 });
 afterAll(() => api[Symbol.asyncDispose]());
 
-const authorize = (methodToken: string, paymentId = newId(), key = newId(), money = amount) =>
+const authorize = (methodToken: string, paymentId = newId(), key = newId(), money = amount, userId = newId()) =>
   provider.authorize(
-    { key, paymentId, orderId: newId(), amount: money, methodToken, returnUrl: "https://shop.test/back" },
+    { key, paymentId, orderId: newId(), userId, amount: money, methodToken, returnUrl: "https://shop.test/back" },
     signal,
   );
 
@@ -126,18 +126,22 @@ describe("the port over Stripe", () => {
   test("a saved token belongs to a customer from then on, and pays as this one's", async () => {
     const userId = newId();
     const saved = {
-      token: "pm_card_visa",
+      token: "pm_card_mastercard",
       brand: "visa",
       lastDigits: "4242",
       expiryMonth: 4,
       expiryYear: 2034,
     };
-    expect(await provider.saveMethod("pm_card_visa", userId, signal)).toEqual(saved);
-    expect(await provider.saveMethod("pm_card_visa", userId, signal)).toEqual(saved);
+    expect(await provider.saveMethod("pm_card_mastercard", userId, signal)).toEqual(saved);
+    expect(await provider.saveMethod("pm_card_mastercard", userId, signal)).toEqual(saved);
     const made = api.calls.filter(({ path }) => /customers|attach/.test(path));
-    expect(made.map(({ path }) => path)).toEqual(["/v1/customers", "/v1/payment_methods/pm_card_visa/attach"]);
-    expect(await authorize("pm_card_visa")).toMatchObject({ state: "authorized" });
+    expect(made.map(({ path }) => path)).toEqual(["/v1/customers", "/v1/payment_methods/pm_card_mastercard/attach"]);
+    const pays = (who: string) => authorize("pm_card_mastercard", newId(), newId(), amount, who);
+    expect(await pays(userId)).toMatchObject({ state: "authorized" });
     expect(api.calls.at(-1)?.form.get("customer")).toBe(`cus_${userId}`);
+    // Nobody else pays with it, or saves it for themselves.
+    expect(await pays(newId()).catch((error: unknown) => error)).toMatchObject({ code: METHOD_UNKNOWN });
+    expect(await provider.saveMethod("pm_card_mastercard", newId(), signal)).toBeUndefined();
     expect(await provider.saveMethod("pm_none", userId, signal)).toBeUndefined();
   });
 });

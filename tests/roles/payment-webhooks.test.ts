@@ -202,6 +202,20 @@ describe("what the provider did by itself", () => {
     expect((await refusal(shop.client.capturePayment(order))).reason).toBe("CAPTURE_FAILED");
   });
 
+  test("what it holds although it was declined is given back", async () => {
+    const order = anOrder();
+    shop.provider.plan(order.orderId, "authorize", { state: "declined", code: "card_declined" });
+    await refusal(shop.authorize(order));
+    const { id } = await shop.get(order);
+    const theirs = present(shop.provider.byPaymentId(id));
+    expect(theirs.state).toBe("declined");
+    theirs.state = "authorized";
+    expect(await looksFor("payment.authorized", id)).toBeGreaterThan(0);
+    await shop.settled();
+    expect(theirs.state).toBe("voided");
+    expect(await shop.get(order)).toMatchObject({ state: PaymentState.DECLINED });
+  });
+
   test("what was done here and comes back as a webhook spares the provider a look", async () => {
     const { payment } = await shop.paid();
     for (const type of ["payment.authorized", "payment.captured", "payment.requires_action"])

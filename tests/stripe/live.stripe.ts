@@ -17,7 +17,7 @@ describe.runIf(isGiven)("Stripe's test mode", () => {
   const amount = { currency: "EUR", minor: 1_290n };
   const authorize = (methodToken: string, paymentId = newId(), key = newId()) =>
     provider.authorize(
-      { key, paymentId, orderId: newId(), amount, methodToken, returnUrl: "https://example.com" },
+      { key, paymentId, orderId: newId(), userId: newId(), amount, methodToken, returnUrl: "https://example.com" },
       signal,
     );
 

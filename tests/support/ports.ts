@@ -19,11 +19,15 @@ export async function takePort(): Promise<{ readonly port: number } & AsyncDispo
 /** Below what systems give to whoever asks for any port: a server that is away for a while finds its own free again. */
 const LEAST = 16_000;
 const MOST = 31_999;
+/** Each is given once: who asked for it may not listen yet. */
+const given = new Set<number>();
 
 /** A port on which nobody listens. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(LEAST, MOST + 1);
+    if (given.has(port)) continue;
+    given.add(port);
     const server = createServer().listen(port, "127.0.0.1");
     const isFree = await once(server, "listening").then(
       () => true,

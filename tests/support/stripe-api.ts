@@ -31,6 +31,8 @@ export interface StripeApi extends AsyncDisposable {
 
 const methods: Readonly<Record<string, (intent: Intent) => void>> = {
   pm_card_visa: (intent) => (intent.status = "requires_capture"),
+  pm_card_mastercard: (intent) => (intent.status = "requires_capture"),
+  pm_card_chargeDeclinedInsufficientFunds: (intent) => (intent.status = "requires_payment_method"),
   pm_card_threeDSecure2Required: (intent) => {
     intent.status = "requires_action";
     intent.next_action = { type: "redirect_to_url", redirect_to_url: { url: "https://hooks.stripe.test/3ds" } };
@@ -51,6 +53,9 @@ export async function startStripeApi(): Promise<StripeApi> {
   });
   const ok = (body: unknown) => ({ status: 200, body });
   const list = (data: unknown[]) => ok({ object: "list", data, has_more: false, url: "/v1/x" });
+
+  const expanded = (id?: string) =>
+    id === undefined ? null : { id, object: "customer", metadata: { user_id: id.slice("cus_".length) } };
 
   function create(form: URLSearchParams) {
     const token = form.get("payment_method") ?? "";
@@ -82,7 +87,10 @@ export async function startStripeApi(): Promise<StripeApi> {
 
   function answer({ method, path, form }: ApiCall): { status: number; body: unknown } {
     const [, , resource, id = "", action] = path.split(/[/?]/);
-    if (resource === "customers") return ok({ id: `cus_${form.get("metadata[user_id]") ?? ""}`, object: "customer" });
+    if (resource === "customers") {
+      const userId = form.get("metadata[user_id]") ?? "";
+      return ok({ id: `cus_${userId}`, object: "customer", metadata: { user_id: userId } });
+    }
     if (resource === "payment_methods") {
       if (!methods[id]) {
         const error = { type: "invalid_request_error", code: "resource_missing", message: "none" };
@@ -90,7 +98,7 @@ export async function startStripeApi(): Promise<StripeApi> {
       }
       if (action === "attach") customers.set(id, form.get("customer") ?? "");
       const card = { brand: "visa", last4: "4242", exp_month: 4, exp_year: 2034 };
-      return ok({ id, type: "card", card, customer: customers.get(id) ?? null });
+      return ok({ id, type: "card", card, customer: expanded(customers.get(id)) });
     }
     if (resource === "refunds") {
       if (method === "GET") return list(refunds.filter((each) => each.payment_intent === form.get("payment_intent")));

@@ -27,11 +27,19 @@ export function createReservationRpc(
   context: StockContext,
 ): Pick<Handlers<typeof InventoryService>, ReservationMethod> {
   const inTurn = createTurns(AT_ONCE, MOST_WAITING, KEPT);
-  const skusOf = async (orderId: string) => new Set((await listLines(context.db, orderId)).map(({ sku }) => sku));
+  /** The rows that a change of an order's reservation locks. */
+  const rowsOf = async (orderId: string) => {
+    const lines = await listLines(context.db, orderId);
+    return new Set([orderId, ...lines.map(({ sku }) => sku)]);
+  };
   return {
     async reserveStock({ orderId, lines, holdSeconds }, { signal }) {
       const request = { orderId: orderId.toLowerCase(), demand: demandOf(lines), holdSeconds };
-      const reservation = await inTurn(signal, () => reserveStock(context, request), new Set(request.demand.keys()));
+      const reservation = await inTurn(
+        signal,
+        () => reserveStock(context, request),
+        new Set([request.orderId, ...request.demand.keys()]),
+      );
       return { reservation: reservationToProto(reservation) };
     },
 
@@ -40,7 +48,7 @@ export function createReservationRpc(
       const reservation = await inTurn(
         signal,
         () => commitReservation(context, id, subjectKey(subject)),
-        await skusOf(id),
+        await rowsOf(id),
       );
       return { reservation: reservationToProto(reservation) };
     },
@@ -50,7 +58,7 @@ export function createReservationRpc(
       const reservation = await inTurn(
         signal,
         () => releaseReservation(context, id, subjectKey(subject)),
-        await skusOf(id),
+        await rowsOf(id),
       );
       return { reservation: reservationToProto(reservation) };
     },
@@ -63,7 +71,11 @@ export function createReservationRpc(
         digest: requestDigest(ReturnStockRequestSchema, request, ["orderId", "returnId"]),
         actor: subjectKey(subject),
       };
-      const reservation = await inTurn(signal, () => returnStock(context, wanted), new Set(wanted.demand.keys()));
+      const reservation = await inTurn(
+        signal,
+        () => returnStock(context, wanted),
+        new Set([wanted.orderId, ...wanted.demand.keys()]),
+      );
       return { reservation: reservationToProto(reservation) };
     },
   };

@@ -72,11 +72,19 @@ async function beginAuthorization(context: SendContext, wish: AuthorizationWish)
 export async function sendAuthorization(
   context: SendContext,
   sending: Sending,
-  { orderId, currency, methodToken }: Pick<Payment, "orderId" | "currency" | "methodToken">,
+  { orderId, userId = "", currency, methodToken }: Pick<Payment, "orderId" | "userId" | "currency" | "methodToken">,
 ): Promise<void> {
   const { db, provider, returnUrl } = context;
   const { id: key, paymentId, amountMinor: minor } = sending;
-  const request = { key, paymentId, orderId, amount: { currency, minor }, methodToken, returnUrl: returnUrl(orderId) };
+  const request = {
+    key,
+    paymentId,
+    orderId,
+    amount: { currency, minor },
+    methodToken,
+    userId,
+    returnUrl: returnUrl(orderId),
+  };
   const outcome = await ask(context, sending, (signal) => provider.authorize(request, signal));
   // failpoint: payment.authorize.answered
   await transaction(db, async (trx) => {

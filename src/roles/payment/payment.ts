@@ -110,14 +110,14 @@ export function waitAfter(tries: number, isAnswered: boolean): number {
 }
 
 const MINUTE_MS = 60_000;
-const MONTH_MS = 30 * 86_400_000;
+const WEEK_MS = 7 * 86_400_000;
 
 /**
  * Milliseconds until a payment's order is looked at again. What is wrong, or not taken yet, soon; what was right for long
  * more and more seldom, so that old payments cost next to nothing.
  */
 export function checkAgainAfter(ageMs: number, isUrgent: boolean): number {
-  return isUrgent ? MINUTE_MS : Math.min(Math.max(ageMs, MINUTE_MS), MONTH_MS);
+  return isUrgent ? MINUTE_MS : Math.min(Math.max(ageMs, MINUTE_MS), WEEK_MS);
 }
 
 const UUID = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/;

@@ -24,7 +24,10 @@ export interface PaymentProvider {
   find(known: KnownIds, signal: AbortSignal): Promise<ProviderPayment | undefined>;
   /** The payments that the provider has recorded since then, oldest first; for those that nobody here knows of. */
   listSince(since: Date, signal: AbortSignal): AsyncIterable<ProviderPayment>;
-  /** Lets a user of ours pay with a token again and again; undefined where the provider knows none. Repeatable. */
+  /**
+   * Lets a user of ours pay with a token again and again; undefined where the provider knows none, or it
+   * is another's. Repeatable.
+   */
   saveMethod(token: string, userId: string, signal: AbortSignal): Promise<ProviderMethod | undefined>;
   /** The headers, in lower case, that {@link parseWebhook} needs. */
   readonly webhookHeaders: readonly string[];
@@ -44,6 +47,8 @@ export interface AuthorizeRequest {
   readonly key: string;
   readonly paymentId: string;
   readonly orderId: string;
+  /** Whose order it is: nobody pays with what another has saved. */
+  readonly userId: string;
   readonly amount: Money;
   readonly methodToken: string;
   /** Where the buyer goes after an action. */

@@ -5,6 +5,7 @@ import { sendCapture } from "./capture-payment.ts";
 import type { OperationKind, Payment } from "./payment.ts";
 import { waitAfter } from "./payment.ts";
 import { sendRefund } from "./refund-payment.ts";
+import { ProviderRefusal } from "./provider.ts";
 import type { SendContext, Sending } from "./send-operation.ts";
 import { sightOf } from "./send-operation.ts";
 import type { Outcome } from "./settle-payment.ts";
@@ -20,6 +21,8 @@ import { sendVoid } from "./void-payment.ts";
 const CONCURRENT = 32;
 /** Milliseconds between looks for what has become due, or what another process left. */
 const POLL_MS = 500;
+/** After which a look that failed is repeated. */
+const LOOK_AGAIN_MS = 60_000;
 
 export interface Reconciler {
   /** Has it look at once. */
@@ -52,7 +55,7 @@ export function startReconciler(context: SendContext): Reconciler {
       for (const due of await claimOperations(db, wish)) {
         begin(reconcile(context, due), { operation: due.id, kind: due.kind }, "an open payment was not brought on");
       }
-      for (const due of await claimLooks(db, { ...wish, most: CONCURRENT - underWay.size })) {
+      for (const due of await claimLooks(db, { ...wish, most: CONCURRENT - underWay.size, leaseMs: LOOK_AGAIN_MS })) {
         begin(lookAgain(context, due), { payment: due.paymentId }, "what the provider told was not looked up");
       }
       isDown = false;
@@ -127,7 +130,10 @@ async function look({ provider, patience, closing, log }: SendContext, due: DueO
 /** Looks a payment up of which the provider told something, while nothing is open. */
 async function lookAgain(context: SendContext, due: DueLook): Promise<void> {
   const { db, provider, patience, closing, log } = context;
-  const found = await provider.find(due, AbortSignal.any([closing, AbortSignal.timeout(patience.lookMs)]));
+  const signal = AbortSignal.any([closing, AbortSignal.timeout(patience.lookMs)]);
+  const found = await provider.find(due, signal).catch((error: unknown) => {
+    if (!(error instanceof ProviderRefusal)) throw error;
+  });
   if (found?.paymentId === due.paymentId) {
     await transaction(db, (trx) => noteSight(trx, context, due, found));
     return;

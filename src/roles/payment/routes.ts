@@ -57,11 +57,10 @@ export function paymentRoutes({ db, provider, clock, wake }: RouteContext): read
           const isNew = await insertWebhook(trx, { provider: provider.name, id, type, paymentId, now });
           const payment = isNew && paymentId !== undefined && (await lockPayment(trx, { id: paymentId }));
           if (!payment) return;
-          // What is open is looked up anyway, and what it shows is noted whole.
-          if (!(await hurryOperations(trx, payment.id))) {
-            if (!isNews(payment, event.state)) return;
-            await askForLook(trx, payment.id);
-          }
+          // What is open is looked up anyway; but what is on its way may be older than a refund that this tells of.
+          const isOpen = await hurryOperations(trx, payment.id);
+          if (isOpen ? event.state === undefined : isNews(payment, event.state)) await askForLook(trx, payment.id);
+          else if (!isOpen) return;
           afterCommit(trx, wake);
         });
         return { status: 200 };

@@ -17,6 +17,7 @@ import { authorizePayment } from "./authorize-payment.ts";
 import { capturePayment } from "./capture-payment.ts";
 import { paymentErrors } from "./errors.ts";
 import type { ProviderMethod } from "./provider.ts";
+import { ProviderRefusal } from "./provider.ts";
 import { refundPayment } from "./refund-payment.ts";
 import {
   balanceToProto,
@@ -47,6 +48,7 @@ export function paymentRpc(context: PaymentRpcContext): Handlers<typeof PaymentS
   async function keep(token: string, userId: string, call: Call): Promise<ProviderMethod> {
     const signal = AbortSignal.any([call.signal, AbortSignal.timeout(context.patience.lookMs)]);
     const method = await provider.saveMethod(token, userId, signal).catch((cause: unknown) => {
+      if (cause instanceof ProviderRefusal) throw paymentErrors.PAYMENT_METHOD_INVALID({ cause });
       throw errors.PEER_DOWN({ retryAfterMs: 1_000, metadata: { peer: provider.name }, cause });
     });
     if (!method) throw paymentErrors.PAYMENT_METHOD_INVALID();

@@ -35,7 +35,7 @@ export type Outcome =
   | { readonly kind: "unknown"; readonly error: unknown };
 
 /** Milliseconds between looks at a payment whose buyer has to act; the webhook is quicker. */
-const BUYER_WAITS_MS = [15_000, 15_000, 30_000, 60_000];
+const BUYER_WAITS_MS = [15_000, 30_000, 60_000];
 
 /**
  * Notes what the provider answered for an operation, in the transaction that it is given: the call, the reconciler and
@@ -91,7 +91,7 @@ function settlementOf(before: Payment, { id, kind }: LeasedOperation, outcome: O
 
 function waitOf({ state }: Payment, { kind, tries }: LeasedOperation, { kind: ended }: Outcome): number {
   if (state === "REQUIRES_ACTION" && kind === "AUTHORIZE" && ended === "seen") {
-    return BUYER_WAITS_MS[tries] ?? Math.max(...BUYER_WAITS_MS);
+    return BUYER_WAITS_MS[tries - 1] ?? Math.max(...BUYER_WAITS_MS);
   }
   return waitAfter(tries, ended === "seen");
 }

@@ -230,8 +230,13 @@ function complainOfStrangers(draft: Draft, seen: ProviderPayment): void {
     draft.complain("PROVIDER_DIFFERS", "the provider gave back what is held, which nobody here asked it to");
     draft.set({ captureFailure: "voided" });
   }
+  const asked = new Set(payment.operations.map(({ id }) => id));
   const paid = new Set(payment.operations.filter(({ state }) => state === "SUCCEEDED").map(({ id }) => id));
-  if (seen.refunds.some(({ key, state }) => state === "succeeded" && !paid.has(key))) {
+  if (
+    seen.refunds.some(({ key, state }) =>
+      state === "succeeded" ? !paid.has(key) : state === "pending" && !asked.has(key),
+    )
+  ) {
     draft.complain("PROVIDER_DIFFERS", "the provider refunded what nobody here asked it to");
   }
   if (seen.refunds.some(({ key, state }) => state === "failed" && paid.has(key))) {
@@ -239,8 +244,9 @@ function complainOfStrangers(draft: Draft, seen: ProviderPayment): void {
   }
 }
 
-/** Whether the provider holds money, or may, for a payment that is voided, and nobody has told it yet. */
+/** Whether the provider holds money, or may, for a payment that takes none, and nobody has told it yet. */
 function holdsForNobody(payment: Payment, { state }: ProviderPayment): boolean {
-  if (payment.state !== "VOIDED" || operationOf(payment, "VOID")) return false;
-  return state === "authorized" || state === "requires action" || state === "pending";
+  if (operationOf(payment, "VOID")) return false;
+  if (payment.state === "DECLINED") return state === "authorized";
+  return payment.state === "VOIDED" && (state === "authorized" || state === "requires action" || state === "pending");
 }

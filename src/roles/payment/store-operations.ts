@@ -134,11 +134,15 @@ export async function beginSend(
   return (numAffectedRows ?? 0n) > 0n;
 }
 
-/** Ends an attempt that settled nothing: the operation is looked at again after so many milliseconds. */
+/**
+ * Ends an attempt that settled nothing: the operation is looked at again after so many milliseconds, or at once where that was
+ * asked for meanwhile.
+ */
 export async function postponeOperation(db: Db, id: string, waitMs: number, wasSent: boolean): Promise<void> {
+  const later = sql<Date>`case when due_at <= clock_timestamp() then due_at else ${afterMs(waitMs)} end`;
   await db
     .updateTable("payment_operations")
-    .set({ due_at: afterMs(waitMs), ...(wasSent && { sending_until: null }) })
+    .set({ due_at: later, ...(wasSent && { sending_until: null }) })
     .where("id", "=", id)
     .where("state", "=", "PENDING")
     .execute();

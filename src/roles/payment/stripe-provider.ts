@@ -33,14 +33,26 @@ export function stripeProvider({ secretKey, webhookSecret, api }: StripeOptions)
     return toPayment(intent, refunds);
   };
 
+  /** A method, and who it is attached to. @returns undefined where there is none, or it is another user's */
+  const methodFor = async (token: string, userId: string) => {
+    const method = await stripe.paymentMethods.retrieve(token, { expand: ["customer"] }).catch(missing);
+    if (!method?.customer) return method && { method, customer: undefined };
+    const { customer } = method;
+    const owner = typeof customer === "string" || customer.deleted ? undefined : customer.metadata["user_id"];
+    return owner === userId && typeof customer !== "string" ? { method, customer: customer.id } : undefined;
+  };
+
   return {
     name: "stripe",
     keyLifetimeMs: DAY_MS,
     defaultToken: undefined,
 
-    authorize: ({ key, paymentId, orderId, amount, methodToken, returnUrl }, signal) =>
+    authorize: ({ key, paymentId, orderId, userId, amount, methodToken, returnUrl }, signal) =>
       heard(signal, async () => {
-        const { customer } = (await stripe.paymentMethods.retrieve(methodToken).catch(missing)) ?? { customer: null };
+        const found = await methodFor(methodToken, userId);
+        if (!found) throw new ProviderRefusal(METHOD_UNKNOWN, "There is no such payment method.");
+        // Whoever waited for this has gone: what was not sent is not sent any more.
+        signal.throwIfAborted();
         const create = stripe.paymentIntents.create(
           {
             amount: toUnits(amount),
@@ -48,8 +60,7 @@ export function stripeProvider({ secretKey, webhookSecret, api }: StripeOptions)
             capture_method: "manual",
             confirm: true,
             payment_method: methodToken,
-            // One that is saved pays for nobody else.
-            ...(customer && { customer: typeof customer === "string" ? customer : customer.id }),
+            ...(found.customer !== undefined && { customer: found.customer }),
             allowed_payment_method_types: ["card"],
             return_url: returnUrl,
             metadata: { payment_id: paymentId, order_id: orderId },
@@ -104,12 +115,13 @@ export function stripeProvider({ secretKey, webhookSecret, api }: StripeOptions)
 
     saveMethod: (token, userId, signal) =>
       heard(signal, async () => {
-        const method = await stripe.paymentMethods.retrieve(token).catch(missing);
-        if (!method || method.customer) return method && toMethod(method);
-        // Unattached, it pays once only. A user whose second one comes days later has two customers, which hurts nobody.
-        const key = { idempotencyKey: `customer-${userId}` };
+        const found = await methodFor(token, userId);
+        if (!found || found.customer !== undefined) return found && toMethod(found.method);
+        // Unattached, it pays once only. A customer for each: two of one user hurt nobody.
+        const { id } = found.method;
+        const key = { idempotencyKey: `customer-${id}` };
         const customer = await stripe.customers.create({ metadata: { user_id: userId } }, key);
-        return toMethod(await stripe.paymentMethods.attach(method.id, { customer: customer.id }));
+        return toMethod(await stripe.paymentMethods.attach(id, { customer: customer.id }));
       }),
 
     webhookHeaders: [SIGNATURE],
@@ -267,5 +279,6 @@ const TOLD: ReadonlyMap<string, ProviderPayment["state"]> = new Map([
   ["payment_intent.payment_failed", "declined"],
   ["charge.succeeded", "authorized"],
   ["charge.captured", "captured"],
+  ["charge.updated", "captured"],
   ["charge.failed", "declined"],
 ]);
