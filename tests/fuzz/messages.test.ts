@@ -17,7 +17,7 @@ import type { Known, Random } from "./generate.ts";
 import { randomMessage, seeded } from "./generate.ts";
 
 /** Messages in all; `npm run test:fuzz` sends 20,000. */
-const messages = Number(process.env["FUZZ_MESSAGES"] ?? 1_000);
+const messages = Number(process.env["FUZZ_MESSAGES"] ?? 700);
 /** FUZZ_SEED repeats a run. Without it a long run is always another one, and that of `npm test` always the same. */
 const seed = Number(
   process.env["FUZZ_SEED"] ?? (process.env["FUZZ_MESSAGES"] === undefined ? 1 : Date.now() % 1_000_000),

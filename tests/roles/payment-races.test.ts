@@ -187,7 +187,8 @@ describe("a void", () => {
 
   test("raced with the capture: one of them wins, at the provider too", async () => {
     const won = { capture: 0, void: 0 };
-    for (let round = 0; round < 16; round += 1) {
+    // On, until each has won: who is the first to lock the payment is the machine's to say.
+    for (let round = 0; round < 16 || (Math.min(won.capture, won.void) === 0 && round < 400); round += 1) {
       const order = anOrder();
       await authorize(shop.client, order);
       const [first, second] = round % 2 === 0 ? clients : [...clients].reverse();
