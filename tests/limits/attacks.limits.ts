@@ -159,14 +159,20 @@ function callFrames(stream: number, path: string, type: string, body: Uint8Array
 beforeAll(async () => {
   shop = await startInstallation("a process per role");
   authorization = `Bearer ${await tokenOf(shop.url)}`;
-  const { users, products, orders } = clientsOf(protocols.gRPC(shop.url));
+  const { users, products, orders, inventory } = clientsOf(protocols.gRPC(shop.url));
   const { user } = await users.createUser({ email: "ada@example.com" });
   const { product } = await products.addProduct({
     title: "Mug",
     variants: [{ sku: "MUG", price: { currencyCode: "EUR", amountMinor: 1n } }],
   });
   productId = product?.id ?? "";
-  const { order } = await orders.createOrder({ userId: user?.id ?? "", items: [{ sku: "MUG", quantity: 1 }] });
+  await inventory.adjustStock({ sku: "MUG", delta: 10n });
+  // It waits for its buyer: a watch of it has no end.
+  const { order } = await orders.createOrder({
+    userId: user?.id ?? "",
+    items: [{ sku: "MUG", quantity: 1 }],
+    paymentMethodToken: "tok_requires_action",
+  });
   orderId = order?.id ?? "";
   const pid = String(shop.processes["gateway"]?.pid);
   witness = fork(fileURLToPath(new URL("witness.ts", import.meta.url)), [shop.url, productId, pid]);
