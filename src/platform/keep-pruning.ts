@@ -23,3 +23,16 @@ export function keepPruning(
     await running;
   };
 }
+
+/** Rows of one statement: it holds its locks for a moment only. */
+const AT_ONCE = 1_000;
+
+/** Prunes a thousand rows at a time, until there are fewer. @param prune deletes so many at most */
+export async function pruneInBatches(
+  prune: (most: number) => Promise<{ readonly numAffectedRows?: bigint }>,
+): Promise<void> {
+  for (;;) {
+    const { numAffectedRows = 0n } = await prune(AT_ONCE);
+    if (numAffectedRows < BigInt(AT_ONCE)) return;
+  }
+}

@@ -6,6 +6,7 @@ import { orderPeer } from "../../src/roles/payment/peers.ts";
 import type { CheckContext } from "../../src/roles/payment/check-orders.ts";
 import { checkOrders, checkProvider } from "../../src/roles/payment/check-orders.ts";
 import { sandboxProvider } from "../../src/roles/payment/sandbox-provider.ts";
+import { hurryOperations, postponeOperation } from "../../src/roles/payment/store-operations.ts";
 import { newId } from "../../src/platform/id.ts";
 import { until } from "../support/conditions.ts";
 import type { Buying, PaymentTest } from "../support/payment.ts";
@@ -190,6 +191,32 @@ describe("what the provider did by itself", () => {
     Object.assign(present(present(shop.provider.byPaymentId(payment.id)).refunds[0]), { state: "failed" });
     expect(await looksFor("payment.refunded", payment.id)).toBe(1);
     expect(await shop.get(order)).toMatchObject({ problem: "PROVIDER_DIFFERS", refundedAmount: euros(300n) });
+  });
+
+  test("what it tells while something is open is not lost behind an older answer", async () => {
+    const order = anOrder();
+    const id = await unknown(order);
+    // One look for what is open, and one that began after the webhook for sure.
+    const before = shop.provider.looks;
+    await looksFor("payment.refunded", id);
+    await shop.settled();
+    expect(shop.provider.looks - before).toBe(2);
+    const other = await unknown(anOrder());
+    const isDue = await shop.db.transaction().execute(async (trx) => {
+      await hurryOperations(trx, other);
+      const { id: operation } = await trx
+        .selectFrom("payment_operations")
+        .select("id")
+        .where("payment_id", "=", other)
+        .executeTakeFirstOrThrow();
+      await postponeOperation(trx, operation, 60_000, false);
+      const { rows } = await sql`
+        select from payment_operations where id = ${operation} and due_at <= clock_timestamp()
+      `.execute(trx);
+      return rows.length > 0;
+    });
+    expect(isDue).toBe(true);
+    await shop.settled();
   });
 
   test("what it gave back before it was taken cannot be captured any more", async () => {

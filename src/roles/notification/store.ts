@@ -1,5 +1,6 @@
 import type { Kysely, Transaction } from "kysely";
 import { sql } from "kysely";
+import { pruneInBatches } from "../../platform/keep-pruning.ts";
 import { cancelledBy } from "../../platform/database.ts";
 import { newId } from "../../platform/id.ts";
 import type { Channel, DeliveryState, MailParameters, Template, Topic } from "./delivery.ts";
@@ -9,7 +10,6 @@ type Db = Kysely<NotificationTables>;
 
 /** Days that deliveries are kept. */
 const KEPT_DAYS = 90;
-const PRUNED_AT_ONCE = 1_000;
 
 export interface NewDelivery {
   readonly eventId: string;
@@ -189,17 +189,14 @@ function selectDeliveries(db: Db) {
 }
 
 /** Forgets deliveries that are older than ninety days and settled, a thousand at a time. */
-export async function pruneDeliveries(db: Db): Promise<void> {
-  while ((await pruneSome(db)) > 0);
-}
-
-async function pruneSome(db: Db): Promise<number> {
-  const { numAffectedRows } = await sql`
-    delete from deliveries where id = any (array(
-      select id from deliveries
-      where created_at < now() - make_interval(days => ${KEPT_DAYS})
-      order by created_at limit ${PRUNED_AT_ONCE}
-    ))
-  `.execute(db);
-  return Number(numAffectedRows ?? 0n);
+export function pruneDeliveries(db: Db): Promise<void> {
+  return pruneInBatches((most) =>
+    sql`
+      delete from deliveries where id = any (array(
+        select id from deliveries
+        where created_at < now() - make_interval(days => ${KEPT_DAYS})
+        order by created_at limit ${most}
+      ))
+    `.execute(db),
+  );
 }

@@ -1,5 +1,6 @@
 import type { Kysely, RawBuilder, Transaction } from "kysely";
 import { sql } from "kysely";
+import { pruneInBatches } from "../../platform/keep-pruning.ts";
 import type { Outcome, SagaKind, SagaStep } from "./saga.ts";
 import { SAGA_VERSION } from "./saga.ts";
 import type { OrderTables } from "./schema.ts";
@@ -137,18 +138,16 @@ export async function wakeSagas(trx: Transaction<OrderTables>, orderIds: readonl
 
 /** Days that finished work is remembered, for people; nothing looks at it any more. */
 const KEPT_DAYS = 30;
-const PRUNED_AT_ONCE = 1_000;
 
 /** Forgets what has been finished for thirty days, a thousand at a time. */
-export async function pruneSagas(db: Db): Promise<void> {
-  for (;;) {
-    const { numAffectedRows } = await sql`
+export function pruneSagas(db: Db): Promise<void> {
+  return pruneInBatches((most) =>
+    sql`
       delete from sagas where id = any (array(
-        select id from sagas where finished_at < now() - make_interval(days => ${KEPT_DAYS}) limit ${PRUNED_AT_ONCE}
+        select id from sagas where finished_at < now() - make_interval(days => ${KEPT_DAYS}) limit ${most}
       ))
-    `.execute(db);
-    if ((numAffectedRows ?? 0n) < BigInt(PRUNED_AT_ONCE)) return;
-  }
+    `.execute(db),
+  );
 }
 
 /** Whether anything else is under way for an order. */

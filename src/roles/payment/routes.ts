@@ -24,8 +24,9 @@ export interface RouteContext {
 const MOST_BYTES = 262_144;
 
 /**
- * Where buyers come back to who have confirmed a payment, and where the provider tells what happened. Of a webhook nothing is believed but which payment it is about: that one is
- * looked up. So it does not matter how often it comes, when, or in what order.
+ * Where buyers come back to who have confirmed a payment, and where the provider tells what happened. Of a webhook nothing is
+ * believed but which payment it is about: that one is looked up. So it does not matter how often it comes, when,
+ * or in what order.
  */
 export function paymentRoutes({ db, provider, clock, wake }: RouteContext): readonly RawRoute[] {
   return [

@@ -1,10 +1,10 @@
 import type { Kysely, Transaction } from "kysely";
 import { sql } from "kysely";
+import { pruneInBatches } from "../../platform/keep-pruning.ts";
 import type { PaymentTables } from "./schema.ts";
 
 /** Days that webhooks are remembered; providers give up much earlier. */
 const KEPT_DAYS = 30;
-const PRUNED_AT_ONCE = 1_000;
 
 export interface NewWebhook {
   readonly provider: string;
@@ -31,15 +31,13 @@ export async function insertWebhook(trx: Transaction<PaymentTables>, webhook: Ne
   return inserted !== undefined;
 }
 
-/** Forgets webhooks that are older than thirty days, a thousand at a time. */
-export async function pruneWebhooks(db: Kysely<PaymentTables>): Promise<void> {
-  for (;;) {
-    const { numAffectedRows } = await sql`
+/** Forgets webhooks that are older than thirty days. */
+export function pruneWebhooks(db: Kysely<PaymentTables>): Promise<void> {
+  return pruneInBatches((most) =>
+    sql`
       delete from webhook_events where ctid = any (array(
-        select ctid from webhook_events
-        where received_at < now() - make_interval(days => ${KEPT_DAYS}) limit ${PRUNED_AT_ONCE}
+        select ctid from webhook_events where received_at < now() - make_interval(days => ${KEPT_DAYS}) limit ${most}
       ))
-    `.execute(db);
-    if ((numAffectedRows ?? 0n) < BigInt(PRUNED_AT_ONCE)) return;
-  }
+    `.execute(db),
+  );
 }

@@ -1,5 +1,6 @@
 import type { Kysely, Transaction } from "kysely";
 import { sql } from "kysely";
+import { pruneInBatches } from "../../platform/keep-pruning.ts";
 import type { PaymentState } from "./payment.ts";
 import type { JournalTable, PaymentsTable, RefundsTable, SandboxTables } from "./schema.ts";
 
@@ -196,17 +197,14 @@ export async function markDelivered(db: Db, position: bigint): Promise<void> {
 
 /** Days that a webhook is remembered after it was delivered; the journal has what it told of. */
 const KEPT_DAYS = 30;
-const PRUNED_AT_ONCE = 1_000;
 
-/** Forgets webhooks that were delivered thirty days ago, a thousand at a time. */
-export async function pruneWebhooks(db: Db): Promise<void> {
-  for (;;) {
-    const { numAffectedRows } = await sql`
+/** Forgets webhooks that were delivered thirty days ago. */
+export function pruneWebhooks(db: Db): Promise<void> {
+  return pruneInBatches((most) =>
+    sql`
       delete from webhooks where position = any (array(
-        select position from webhooks
-        where delivered_at < now() - make_interval(days => ${KEPT_DAYS}) limit ${PRUNED_AT_ONCE}
+        select position from webhooks where delivered_at < now() - make_interval(days => ${KEPT_DAYS}) limit ${most}
       ))
-    `.execute(db);
-    if ((numAffectedRows ?? 0n) < BigInt(PRUNED_AT_ONCE)) return;
-  }
+    `.execute(db),
+  );
 }
