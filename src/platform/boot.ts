@@ -1,4 +1,5 @@
 import type { Kysely } from "kysely";
+import { createAdmit } from "./arrivals.ts";
 import { createAssertions } from "./assertion.ts";
 import type { AssertionKeys } from "./assertion-keys.ts";
 import { derivedKeys, keysIn } from "./assertion-keys.ts";
@@ -23,6 +24,7 @@ import { createPipeline } from "./pipeline.ts";
 import { mountForwardedRoutes, mountRawRoutes } from "./raw-routes.ts";
 import type { RoleDatabase } from "./role-database.ts";
 import { openRoleDatabase } from "./role-database.ts";
+import { restRoutes } from "./rest/rest-routes.ts";
 import type { Registry, RoleDefinition, RunningRole } from "./role.ts";
 import { accessRule } from "./rules/access.ts";
 import { deriveKey, installationSecret } from "./secret.ts";
@@ -297,7 +299,11 @@ export async function boot(options: BootOptions): Promise<System> {
     const edge = registry[role]?.edge ?? false;
     const pipeline = pipelineOf(started, role);
     const identify = started.get(role)?.running.identify;
-    const authenticate = identify ? byToken(identify) : byAssertion(createAssertions(role, { keys, roles: registry }));
+    const admit = createAdmit(
+      role,
+      identify ? byToken(identify) : byAssertion(createAssertions(role, { keys, roles: registry })),
+      log,
+    );
     return createServer({
       role,
       log,
@@ -307,11 +313,12 @@ export async function boot(options: BootOptions): Promise<System> {
       services: pipeline.services.map(({ service }) => service),
       ...(edge && { hide: (method) => accessRule(method).level === "internal" }),
       routes: (router) => {
-        connectRoutes(router, pipeline, authenticate, log);
+        connectRoutes(router, pipeline, admit);
       },
       readiness,
-      http: (app) => {
+      http: (app, context) => {
         if (!edge) return mountRawRoutes(app, role, started.get(role)?.running.routes ?? [], log);
+        restRoutes(app, pipeline, admit, context);
         for (const name of Object.keys(registry)) {
           const here = started.get(name);
           const elsewhere = config.urls[name];

@@ -1,56 +1,28 @@
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
-import type { Authenticate } from "./authenticate.ts";
+import type { Admit } from "./arrivals.ts";
 import { AppError, errors } from "./errors.ts";
 import type { OpenCall } from "./incoming.ts";
-import { openCall } from "./incoming.ts";
-import type { Logger } from "./logger.ts";
 import type { Pipeline } from "./pipeline.ts";
-import { REQUEST_ID_HEADER, receivedFrom, receivedId } from "./request-id.ts";
+import { receivedFrom, receivedId } from "./request-id.ts";
 import { fromInboundError, toConnectError } from "./wire.ts";
 
 /**
  * Mounts a role's pipeline on a Connect router: the one place where the framework's context becomes a {@link Call}.
  * Methods that the pipeline does not serve answer unimplemented.
  */
-export function connectRoutes(
-  router: ConnectRouter,
-  pipeline: Pipeline,
-  authenticate: Authenticate,
-  log: Logger,
-): void {
-  async function open(context: HandlerContext): Promise<OpenCall> {
-    const header = (name: string) => context.requestHeader.get(name) ?? undefined;
-    const ownId = context.values.get(receivedId);
-    const { identity, caller, outside } = await authenticate(header, context.method).catch((error: unknown) => {
-      context.responseHeader.set(REQUEST_ID_HEADER, ownId);
-      const refused =
-        error instanceof AppError ? error : errors.INTERNAL({ metadata: { request_id: ownId }, cause: error });
-      const method = `${context.service.typeName}/${context.method.name}`;
-      const line = { role: pipeline.role, requestId: ownId, method, code: refused.kind, reason: refused.reason };
-      if (refused.kind === "internal") log.error({ ...line, err: error }, "refused");
-      else log.warn(line, "refused");
-      throw refused;
-    });
-    // Only a role's word is taken for the id; at the edge it is made.
-    const requestId = (caller === undefined ? undefined : header(REQUEST_ID_HEADER)) ?? ownId;
-    context.responseHeader.set(REQUEST_ID_HEADER, requestId);
-    return openCall({
-      role: pipeline.role,
+export function connectRoutes(router: ConnectRouter, pipeline: Pipeline, admit: Admit): void {
+  const open = (context: HandlerContext): Promise<OpenCall> =>
+    admit({
       method: context.method,
-      requestId,
-      identity,
-      caller,
-      outside,
-      ...(caller === undefined && { clientAddress: context.values.get(receivedFrom) }),
+      ownId: context.values.get(receivedId),
+      from: context.values.get(receivedFrom),
       timeoutMs: context.timeoutMs(),
-      parent: context.signal,
+      signal: context.signal,
       reasonOf: whyAborted,
-      log,
       requestHeader: context.requestHeader,
       responseHeader: context.responseHeader,
     });
-  }
 
   async function one(input: unknown, context: HandlerContext): Promise<never> {
     const opened = await open(context).catch(rethrow);

@@ -13,6 +13,7 @@ import { trailerFlag, trailerSerialize } from "@connectrpc/connect/protocol-grpc
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { AppError } from "./errors.ts";
 import { errors } from "./errors.ts";
+import { PROBLEM_TYPE, toProblem } from "./rest/problem.ts";
 import { toConnectError, wireRegistry } from "./wire.ts";
 
 /** One method as connect-es serves it over every protocol. */
@@ -37,7 +38,9 @@ export interface HttpAnswer {
  * and plain HTTP, an end-of-stream message for Connect streams, trailers for gRPC and gRPC-Web.
  */
 export function refuse(request: FastifyRequest, reply: FastifyReply, error: AppError, http: HttpAnswer = {}): void {
-  const refusal = refusalFor(request.headers["content-type"]?.toLowerCase() ?? "", error, http);
+  const refusal = isRest(request)
+    ? problemRefusal(error, http)
+    : refusalFor(request.headers["content-type"]?.toLowerCase() ?? "", error, http);
   reply.hijack();
   const { raw } = reply;
   if (raw.headersSent || raw.destroyed) return;
@@ -94,6 +97,20 @@ function refusalFor(contentType: string, error: AppError, http: HttpAnswer): Ref
     return { status: 200, headers, body: encodeEnvelope(endStreamFlag, data) };
   }
   return jsonRefusal(wire, error, http);
+}
+
+function isRest({ url }: FastifyRequest): boolean {
+  return url.startsWith("/api/");
+}
+
+function problemRefusal(error: AppError, http: HttpAnswer): Refusal {
+  const problem = toProblem(error, http.status);
+  const body = Buffer.from(JSON.stringify(problem));
+  const headers = new Headers(http.headers);
+  if (problem.retryAfterMs !== undefined) headers.set("retry-after", String(Math.ceil(problem.retryAfterMs / 1_000)));
+  headers.set("content-type", PROBLEM_TYPE);
+  headers.set("content-length", String(body.byteLength));
+  return { status: problem.status, headers, body };
 }
 
 function grpcWebRefusal(contentType: string, wire: ConnectError): Refusal {

@@ -4,7 +4,7 @@ import type { ConnectRouter } from "@connectrpc/connect";
 import { createContextValues } from "@connectrpc/connect";
 import { fastifyConnectPlugin } from "@connectrpc/connect-fastify";
 import { compressionGzip } from "@connectrpc/connect-node";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { fastify } from "fastify";
 import { Health } from "#gen/grpc/health/v1/health_pb.ts";
 import { clientAddressOf } from "./client-address.ts";
@@ -60,10 +60,21 @@ export interface ServerOptions {
   /** Methods that reflection does not show. */
   readonly hide?: (method: DescMethod) => boolean;
   /** Plain HTTP routes and hooks of the role. */
-  readonly http?: (app: FastifyInstance) => void | Promise<void>;
+  readonly http?: (app: FastifyInstance, context: ServerContext) => void | Promise<void>;
   readonly limits?: Partial<Limits>;
   /** Addresses of proxies in front of the server, whose X-Forwarded-For is believed. */
   readonly trustedProxies?: readonly string[];
+}
+
+/** What routes need of the server that they are part of. */
+export interface ServerContext {
+  readonly limits: Limits;
+  /** Aborts what still runs shortly before the server is closed, with the error to answer. */
+  readonly stopping: AbortSignal;
+  /** The client's address. */
+  readonly addressOf: (request: FastifyRequest) => string;
+  /** Answers a request, and logs why, unless the call was logged. */
+  readonly refuse: (request: FastifyRequest, reply: FastifyReply, error: AppError, http?: HttpAnswer) => void;
 }
 
 export interface Server {
@@ -104,6 +115,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   function answerHttpError(error: unknown, request: FastifyRequest, reply: Parameters<typeof refuse>[1]): void {
     const [refusal, http] = httpErrorOf(error);
+    void reply.header(REQUEST_ID_HEADER, request.id);
     if (refusal.kind === "internal") {
       log.error({ err: error, path: pathOf(request), requestId: request.id }, "unexpected error");
     } else logRefusal(refusal, pathOf(request), request.id);
@@ -118,7 +130,15 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   app.setErrorHandler(answerHttpError);
   healthRoutes(app, health);
-  await options.http?.(app);
+  await options.http?.(app, {
+    limits,
+    stopping: stopping.signal,
+    addressOf,
+    refuse(request, reply, error, http) {
+      logRefusal(error, pathOf(request), request.id);
+      refuse(request, reply, error, http);
+    },
+  });
   // Not a handler: that would run only once the body is parsed.
   app.addHook("onRequest", (request, reply, done) => {
     void reply.header(REQUEST_ID_HEADER, request.id);

@@ -24,6 +24,8 @@ export interface Row {
   readonly method: DescMethod;
   readonly payload: (world: World) => Payload;
   readonly compressed?: boolean;
+  /** Leaves out what the path of REST names. */
+  readonly pathless?: boolean;
   readonly code: string;
   readonly reason: string;
   /** The faulty ones. */

@@ -184,14 +184,17 @@ export const checkoutRows: readonly Row[] = [
     "aborted",
     "STOCK_CHANGED",
   ),
-  refused(
-    adjustStock,
-    "no units of no SKU, as a sale",
-    () => ({ sku: "", delta: 0n, kind: MovementKind.SALE }),
-    invalid,
-    "INVALID_REQUEST",
-    ["sku", "delta", "kind"],
-  ),
+  {
+    ...refused(
+      adjustStock,
+      "no units of no SKU, as a sale",
+      () => ({ sku: "", delta: 0n, kind: MovementKind.SALE }),
+      invalid,
+      "INVALID_REQUEST",
+      ["sku", "delta", "kind"],
+    ),
+    pathless: true,
+  },
   refused(
     createLocation,
     "a place that is there",

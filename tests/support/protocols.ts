@@ -11,6 +11,7 @@ import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import type { Account } from "./accounts.ts";
 import { admin, as } from "./accounts.ts";
+import { createRestTransport } from "./rest.ts";
 import { wireRegistry } from "../../src/platform/wire.ts";
 
 const jsonOptions = { registry: wireRegistry };
@@ -35,6 +36,7 @@ const transports = {
   "gRPC-Web": (baseUrl, interceptors) => createGrpcWebTransport({ baseUrl, interceptors, httpVersion: "2" }),
   "gRPC-Web over HTTP/1.1": (baseUrl, interceptors) =>
     createGrpcWebTransport({ baseUrl, interceptors, httpVersion: "1.1" }),
+  REST: createRestTransport,
 } satisfies Record<string, MakeTransport>;
 
 /** Every way in which a client may speak, over the HTTP version that it would use; as the admin unless said otherwise. */
@@ -50,7 +52,7 @@ export type Protocol = keyof typeof protocols;
 
 /** Whether a client of this protocol can stream upwards. */
 export function streamsUp(protocol: Protocol): boolean {
-  return !protocol.endsWith("HTTP/1.1");
+  return protocol !== "REST" && !protocol.endsWith("HTTP/1.1");
 }
 
 export interface Clients {

@@ -1,16 +1,19 @@
 import { connect, constants } from "node:http2";
 import type { ClientHttp2Session } from "node:http2";
-import type { DescMessage, DescMethod, MessageInitShape } from "@bufbuild/protobuf";
+import type { DescMessage, DescMethod, JsonObject, JsonValue, MessageInitShape } from "@bufbuild/protobuf";
 import { create, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import { Code } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import type { Account } from "./accounts.ts";
 import { admin, tokenOf } from "./accounts.ts";
+import type { Problem } from "../../src/platform/rest/problem.ts";
+import { PROBLEM_TYPE } from "../../src/platform/rest/problem.ts";
+import { toRawRest, toRest } from "./rest.ts";
 import { StatusSchema } from "#gen/google/rpc/status_pb.ts";
 
 /** The forms in which a call goes over the wire. */
-export const wires = ["Connect JSON", "Connect binary", "gRPC", "gRPC-Web"] as const;
+export const wires = ["Connect JSON", "Connect binary", "gRPC", "gRPC-Web", "REST"] as const;
 export type Wire = (typeof wires)[number];
 
 /** What is sent: bytes as they are, or text where the form is JSON. */
@@ -49,6 +52,8 @@ export function openSender(wire: Wire, url: string, account: Account | "nobody" 
   const session = connect(url);
   return {
     async send(method, payload, compressed = false) {
+      const authorization = account !== "nobody" && { authorization: `Bearer ${await tokenOf(url, account)}` };
+      if (wire === "REST") return sendRest(session, method, Buffer.from(payload.json), compressed, authorization);
       const isStream = method.methodKind !== "unary";
       const json = wire === "Connect JSON";
       const raw = Buffer.from(json ? payload.json : payload.binary);
@@ -65,7 +70,7 @@ export function openSender(wire: Wire, url: string, account: Account | "nobody" 
           [constants.HTTP2_HEADER_PATH]: `/${method.parent.typeName}/${method.name}`,
           [constants.HTTP2_HEADER_METHOD]: "POST",
           "content-type": `application/${type}`,
-          ...(account !== "nobody" && { authorization: `Bearer ${await tokenOf(url, account)}` }),
+          ...authorization,
           ...(wire === "gRPC" && { te: "trailers" }),
           ...(compressed && { [encodingHeader(wire, isStream)]: "gzip" }),
         },
@@ -77,6 +82,57 @@ export function openSender(wire: Wire, url: string, account: Account | "nobody" 
       session.close();
     },
   };
+}
+
+async function sendRest(
+  session: ClientHttp2Session,
+  method: DescMethod,
+  json: Buffer,
+  compressed: boolean,
+  authorization: object | false,
+): Promise<Answer> {
+  const object = parsed(json);
+  const request = (object && toRest(method, object)) ?? toRawRest(method, json);
+  if (!request) throw new TypeError(`REST does not serve ${method.name}`);
+  const { verb, path, body } = request;
+  const sent = body instanceof Uint8Array ? body : Buffer.from(body === undefined ? "" : JSON.stringify(body));
+  const answer = await exchange(
+    session,
+    {
+      [constants.HTTP2_HEADER_PATH]: path,
+      [constants.HTTP2_HEADER_METHOD]: verb,
+      ...(sent.length > 0 && { "content-type": "application/json" }),
+      ...(compressed && { "content-encoding": "gzip" }),
+      ...authorization,
+    },
+    Buffer.from(sent),
+  );
+  return readRest(answer);
+}
+
+/** The object that a text is in JSON; undefined where it is none. */
+function parsed(json: Buffer): JsonObject | undefined {
+  try {
+    const value = JSON.parse(json.toString()) as JsonValue;
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function readRest({ headers, body }: Http): Answer {
+  const answer = { status: Number(headers[constants.HTTP2_HEADER_STATUS]), requestId: text(headers["x-request-id"]) };
+  if (headers["content-type"] !== PROBLEM_TYPE) {
+    const last = body.toString().trimEnd().split("\n").at(-1) ?? "";
+    const { error } = (last.startsWith('{"error":') ? JSON.parse(last) : {}) as { error?: Problem };
+    return { ...answer, ...(error ? fromProblem(error) : ok) };
+  }
+  return { ...answer, ...fromProblem(JSON.parse(body.toString()) as Problem) };
+}
+
+function fromProblem({ code, reason, detail, errors = [] }: Problem): Told {
+  const fields = errors.map((error) => ("field" in error ? String(error.field) : ""));
+  return { code: code.toLowerCase(), reasons: [reason], fields, message: detail };
 }
 
 function encodingHeader(wire: Wire, isStream: boolean): string {
@@ -98,7 +154,8 @@ interface Http {
 
 function exchange(session: ClientHttp2Session, headers: Record<string, string>, body: Buffer): Promise<Http> {
   return new Promise((resolve, reject) => {
-    const stream = session.request(headers);
+    // Node ends requests of some methods by itself.
+    const stream = session.request(headers, { endStream: false });
     const chunks: Buffer[] = [];
     let answered: HttpHeaders = {};
     let trailers: HttpHeaders = {};
