@@ -18,6 +18,7 @@ COPY kysely.config.ts ./
 COPY migrations ./migrations
 COPY gen ./gen
 COPY src ./src
+COPY docs/openapi.json ./docs/openapi.json
 
 # By number, so that Kubernetes can see that it is not root, and so that the base image need not know a name.
 USER 1000:1000

@@ -6,6 +6,7 @@
  *   node scripts/check.ts --help      their names
  */
 import { everyMethodHasAccess } from "./checks/access.ts";
+import { everyMethodHasHttp } from "./checks/http.ts";
 import { breaksTheRelease } from "./checks/breaking.ts";
 import { command } from "./checks/command.ts";
 import { generatedIsCurrent } from "./checks/generated.ts";
@@ -55,6 +56,11 @@ const checks: Record<string, Check> = {
     about: "each rpc says who may call it, and has its row in tests/journeys/access-matrix.ts",
     run: everyMethodHasAccess,
     mend: "write an option (commerce.common.v1.access), see proto/commerce/common/v1/access.proto, and what is promised into the table",
+  },
+  http: {
+    about: "each rpc that REST can serve to outsiders has its path, and no two have one",
+    run: everyMethodHasHttp,
+    mend: "write an option (google.api.http), see proto/third_party/google/api/http.proto",
   },
   breaking: {
     about: "the contract breaks no client of the last release (proto/release.binpb, npm run release:proto)",

@@ -3,6 +3,7 @@ import { absentFolders, architecturePages } from "./docs/architecture.ts";
 import { configurationPages, unknownKeys } from "./docs/configuration.ts";
 import { errorDifferences, errorPages } from "./docs/errors.ts";
 import { eventPages } from "./docs/events.ts";
+import { openApiPages } from "./docs/openapi.ts";
 import { comparePages, writePages } from "./docs/page.ts";
 import type { Page } from "./docs/page.ts";
 import { securityPages } from "./docs/security.ts";
@@ -20,6 +21,7 @@ const parts: Readonly<Record<string, Part>> = {
   events: { pages: eventPages, findings: () => [] },
   architecture: { pages: architecturePages, findings: absentFolders },
   security: { pages: securityPages, findings: () => [] },
+  openapi: { pages: openApiPages, findings: () => [] },
   snippets: { pages: () => [], findings: staleText },
 };
 

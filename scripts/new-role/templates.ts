@@ -41,12 +41,17 @@ package commerce.${role}.v1;
 
 import "buf/validate/validate.proto";
 import "commerce/common/v1/access.proto";
+import "google/api/annotations.proto";
 import "google/protobuf/timestamp.proto";
 
 // Creating and reading ${roles}.
 service ${Role}Service {
   // Creates a ${role}. Answers NAME_TAKEN where another one has the name, whatever its case.
   rpc Create${Role}(Create${Role}Request) returns (Create${Role}Response) {
+    option (google.api.http) = {
+      post: "/api/v1/${roles}"
+      body: "*"
+    };
     option (commerce.common.v1.access) = {
       level: ACCESS_LEVEL_PERMISSION
       permission: "${role}.write"
@@ -54,6 +59,7 @@ service ${Role}Service {
   }
   // Reads one ${role} by id.
   rpc Get${Role}(Get${Role}Request) returns (Get${Role}Response) {
+    option (google.api.http) = {get: "/api/v1/${roles}/{id}"};
     option (commerce.common.v1.access) = {level: ACCESS_LEVEL_AUTHENTICATED};
     option idempotency_level = NO_SIDE_EFFECTS;
   }

@@ -17,15 +17,14 @@ export function banner(system: System, config: Config): string {
     : "Make yourself admin: npm run grant -- you@example.com admin";
   return `
   connect-commerce runs at ${url}
-  gRPC, gRPC-Web and JSON on this one port; roles: ${roles}
+  gRPC, gRPC-Web, Connect and REST on this one port; roles: ${roles}
   ${data}
 ${system.embedded?.notice ? `  ${system.embedded.notice}\n` : ""}
   ${accounts}
 ${system.tryout ? `  Mails: ${url}/-/notification/mailbox\n` : ""}
-  Try it:
+  Read and try the API at ${url}/docs, or paste:
 
-  curl ${url}/commerce.product.v1.ProductService/QueryProducts \\
-    -H 'content-type: application/json' -d '{"text":"mug"}'
+  curl '${url}/api/v1/products?text=mug'
 
 ${system.tryout ? checkout(url, elsewhere) : logIn(url)}
   npx buf curl --protocol grpc --http2-prior-knowledge ${url}/commerce.product.v1.ProductService/ListProducts

@@ -24,6 +24,7 @@ import { createPipeline } from "./pipeline.ts";
 import { mountForwardedRoutes, mountRawRoutes } from "./raw-routes.ts";
 import type { RoleDatabase } from "./role-database.ts";
 import { openRoleDatabase } from "./role-database.ts";
+import { docsRoutes } from "./rest/docs-page.ts";
 import { restRoutes } from "./rest/rest-routes.ts";
 import type { Registry, RoleDefinition, RunningRole } from "./role.ts";
 import { accessRule } from "./rules/access.ts";
@@ -319,6 +320,7 @@ export async function boot(options: BootOptions): Promise<System> {
       http: (app, context) => {
         if (!edge) return mountRawRoutes(app, role, started.get(role)?.running.routes ?? [], log);
         restRoutes(app, pipeline, admit, context);
+        docsRoutes(app);
         for (const name of Object.keys(registry)) {
           const here = started.get(name);
           const elsewhere = config.urls[name];

@@ -67,8 +67,9 @@ async function sweep(): Promise<void> {
   for (const name of await readdir(tmpdir())) {
     if (!name.startsWith(PREFIX)) continue;
     const dataDir = join(tmpdir(), name);
-    const age = Date.now() - (await stat(dataDir)).mtimeMs;
-    if (age < JUST_MADE_MS) continue;
+    // Another run may have removed it just now.
+    const madeAt = await stat(dataDir).then(({ mtimeMs }) => mtimeMs, Date.now);
+    if (Date.now() - madeAt < JUST_MADE_MS) continue;
     try {
       const left = await startEmbeddedPostgres({ dataDir, databases: [], log, fsync: false });
       await left.stop();
