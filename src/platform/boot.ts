@@ -39,7 +39,11 @@ const STEP_MS = 3_000;
 const POSTGRES_MS = 40_000;
 
 /** A role has few connections, one of each caller and use: what one client does must not hold up the calls of others. */
-const innerLimits = { maxConcurrentStreams: 10_000, streamResets: { burst: 100_000, perSecond: 10_000 } };
+const innerLimits = {
+  maxConcurrentStreams: 10_000,
+  streamResets: { burst: 100_000, perSecond: 10_000 },
+  requestMs: 60_000,
+};
 
 export interface BootOptions {
   readonly registry: Registry;

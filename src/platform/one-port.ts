@@ -22,6 +22,9 @@ export interface PortLimits {
   readonly idleMs: number;
 }
 
+/** Milliseconds between two looks for connections that take too long. */
+const CHECK_MS = 2_000;
+
 type OnRequest = (request: IncomingMessage, response: ServerResponse) => void;
 
 export interface OnePort {
@@ -40,7 +43,7 @@ export interface OnePort {
 export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort {
   const sockets = new Set<Socket>();
   const undecided = new Set<Socket>();
-  const sessions = new Set<ServerHttp2Session>();
+  const sessions = new Map<ServerHttp2Session, Progress>();
   const responses = new Set<ServerResponse>();
   let draining = false;
 
@@ -49,7 +52,7 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort
       headersTimeout: limits.headersMs,
       requestTimeout: limits.requestMs,
       keepAliveTimeout: limits.idleMs,
-      connectionsCheckingInterval: 2_000,
+      connectionsCheckingInterval: CHECK_MS,
       // Finds clients that are gone without a word, on both protocols.
       keepAlive: true,
       keepAliveInitialDelay: 60_000,
@@ -77,10 +80,16 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort
     onRequest as unknown as (request: Http2ServerRequest, response: Http2ServerResponse) => void,
   );
   http2.on("session", (session) => {
-    sessions.add(session);
+    sessions.set(session, followProgress(session));
     session.once("close", () => sessions.delete(session));
     closeWhenUnused(session, limits);
   });
+  const sweep = setInterval(() => {
+    for (const [session, progress] of sessions) {
+      if (progress.isStuckFor(limits.headersMs)) session.destroy();
+    }
+  }, CHECK_MS).unref();
+  http1.once("close", () => clearInterval(sweep));
 
   http1.maxConnections = limits.maxConnections;
   // node's own listener would give every connection to the HTTP/1.1 parser.
@@ -111,7 +120,7 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort
       for (const socket of undecided) socket.destroy();
     }, 250).unref();
     // GOAWAY with the last stream that is served, then the end as soon as all of them are done.
-    for (const session of sessions) session.close();
+    for (const session of sessions.keys()) session.close();
     for (const response of responses) {
       if (!response.headersSent) response.setHeader("connection", "close");
     }
@@ -122,8 +131,47 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort
     server: Object.assign(http1, { closeHttp2Sessions: drain }),
     drain,
     destroy() {
-      for (const session of sessions) session.destroy();
+      for (const session of sessions.keys()) session.destroy();
       for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+interface Progress {
+  /** Whether bytes have come for so long, in milliseconds, and made no whole frame that matters. */
+  isStuckFor(ms: number): boolean;
+}
+
+/**
+ * Follows whether an HTTP/2 connection gets anywhere. node tells nothing of a header block until it is whole, so one
+ * that comes a byte at a time looks like a connection that is used: bytes come, and no stream begins.
+ */
+function followProgress(session: ServerHttp2Session): Progress {
+  const { socket } = session;
+  // The session takes its socket away when it ends, and streams are closed after that.
+  const read = () => (session.destroyed ? bytes : socket.bytesRead);
+  let streams = 0;
+  let bytes = 0;
+  let stuckSince: number | undefined;
+  const onProgress = () => {
+    bytes = read();
+    stuckSince = undefined;
+  };
+  session.on("stream", (stream) => {
+    streams += 1;
+    onProgress();
+    stream.once("close", () => {
+      streams -= 1;
+      onProgress();
+    });
+  });
+  for (const event of ["ping", "remoteSettings", "localSettings"] as const) session.on(event, onProgress);
+  return {
+    isStuckFor(ms) {
+      if (streams > 0 || read() === bytes) return false;
+      bytes = read();
+      stuckSince ??= performance.now();
+      return performance.now() - stuckSince >= ms;
     },
   };
 }

@@ -1,0 +1,141 @@
+import type { DescMethod } from "@bufbuild/protobuf";
+import { Client } from "pg";
+import { expect, test } from "vitest";
+import { httpBindingsOf } from "../../src/platform/rest/http-binding.ts";
+import type { Registry } from "../../src/platform/role.ts";
+import { accessRule } from "../../src/platform/rules/access.ts";
+import { registry as allRoles } from "../../src/roles/registry.ts";
+import { tokenOf } from "../support/accounts.ts";
+import { until } from "../support/conditions.ts";
+import type { Installation } from "../support/installation.ts";
+import { owners, startInstallation, topologies } from "../support/installation.ts";
+import type { Answer, Sender, Wire } from "../support/wire.ts";
+import { openSender, wires } from "../support/wire.ts";
+import { badInput } from "./bad-inputs.ts";
+import { seeded } from "./generate.ts";
+
+/** Inputs in all; `npm run test:fuzz` sends 100,000, half of them to a process per role. */
+const inputs = Number(process.env["FUZZ_BAD_INPUTS"] ?? 1_000);
+const shops = process.env["FUZZ_BAD_INPUTS"] === undefined ? topologies.slice(0, 1) : topologies;
+/** FUZZ_SEED repeats a run. */
+const seed = Number(
+  process.env["FUZZ_SEED"] ?? (process.env["FUZZ_BAD_INPUTS"] === undefined ? 1 : Date.now() % 1_000_000),
+);
+const CONCURRENCY = 16;
+
+const registry: Registry = allRoles;
+/** All that may be called from outside. A bad message of a stream upwards is answered in the stream, see the journeys. */
+const methods = Object.values(registry).flatMap(({ services }) =>
+  services.flatMap((service) =>
+    service.methods.filter((method) => {
+      return accessRule(method).level !== "internal" && method.methodKind !== "bidi_streaming";
+    }),
+  ),
+);
+
+/** What is written without any request: leases, and the log of who called what, with what was refused. */
+const NOT_OF_REQUESTS = /^(?:gateway\.audit_|\w+\.(?:outbox_leases|inbox_leases|relay_|sagas$|kysely_))/;
+
+test.each(shops)(
+  "no bad input is let in by the shop in %s, and none leaves a trace",
+  { timeout: 900_000 },
+  async (topology) => {
+    await using shop = await startInstallation(topology);
+    // Logs in, which writes.
+    await tokenOf(shop.url);
+    const before = await writesOf(shop);
+    const senders = new Map(wires.map((wire) => [wire, openSender(wire, shop.url)]));
+    const count = Math.ceil(inputs / shops.length);
+    const wrong: string[] = [];
+    const seen = { wires: {} as Tally, ways: {} as Tally, codes: {} as Tally, reasons: {} as Tally };
+    const called = new Set<DescMethod>();
+
+    const sendOne = async (n: number) => {
+      const random = seeded(seed * 1_000_003 + n);
+      const wire = random.pick(wires);
+      const method = random.pick(wire === "REST" ? methods.filter((each) => httpBindingsOf(each).length > 0) : methods);
+      const { how, payload } = badInput(method, wire, random);
+      const answer = await (senders.get(wire) as Sender).send(method, payload);
+      called.add(method);
+      note(seen.wires, wire);
+      note(seen.ways, how);
+      note(seen.codes, answer.code);
+      note(seen.reasons, answer.reasons.join("+"));
+      if (!isRefusal(answer)) wrong.push(describe({ n, wire, method, how, answer, payload: payload.json }));
+    };
+    let next = 0;
+    const startedAt = performance.now();
+    await Promise.all(
+      Array.from({ length: CONCURRENCY }, async () => {
+        while (next < count) await sendOne(next++);
+      }),
+    );
+    const seconds = Math.round((performance.now() - startedAt) / 100) / 10;
+    for (const sender of senders.values()) sender.close();
+
+    console.info(`bad inputs: ${topology}, seed ${String(seed)}, ${String(count)} in ${String(seconds)} s`);
+    console.info(JSON.stringify({ ...seen, methods: called.size }));
+    expect(wrong.slice(0, 20), `FUZZ_SEED=${String(seed)}`).toEqual([]);
+    const failures = [...new Set(Object.values(shop.processes))].flatMap(({ log }) =>
+      log.filter(({ level, msg }) => level === "error" && msg !== "database connection lost"),
+    );
+    expect(failures).toEqual([]);
+    expect(await writesOf(shop), `FUZZ_SEED=${String(seed)}`).toEqual(before);
+  },
+);
+
+type Tally = Record<string, number>;
+
+function note(tally: Tally, name: string): void {
+  tally[name] = (tally[name] ?? 0) + 1;
+}
+
+/** A definite refusal with one reason: it is the caller's fault, and says so. */
+function isRefusal({ status, code, reasons }: Answer): boolean {
+  return code !== "ok" && reasons.length === 1 && (status < 500 || status === 501) && !isOurs(code);
+}
+
+function isOurs(code: string): boolean {
+  return ["internal", "unknown", "unavailable", "data_loss", "deadline_exceeded", ""].includes(code);
+}
+
+interface Wrong {
+  readonly n: number;
+  readonly wire: Wire;
+  readonly method: DescMethod;
+  readonly how: string;
+  readonly answer: Answer;
+  readonly payload: string | Uint8Array;
+}
+
+function describe({ n, wire, method, how, answer, payload }: Wrong): string {
+  const sent = String(payload).slice(0, 300);
+  return `#${String(n)} ${wire} ${method.name}, ${how}: ${JSON.stringify(answer)} to ${sent}`;
+}
+
+/** Rows inserted, changed and deleted, by table, as Postgres itself has counted them. */
+async function writesOf(shop: Installation): Promise<Record<string, string>> {
+  const writes: Record<string, string> = {};
+  for (const role of owners) {
+    const client = new Client({ connectionString: shop.databases[role]?.url ?? "" });
+    await client.connect();
+    // A connection tells what it counted when it ends; those of the shop come back by themselves.
+    const { rows: ended } = await client.query<{ pid: number }>(
+      "select pid, pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+    );
+    const pids = ended.map(({ pid }) => pid);
+    await until(async () => {
+      const { rows } = await client.query("select 1 from pg_stat_activity where pid = any($1)", [pids]);
+      return rows.length === 0;
+    });
+    const { rows } = await client.query<{ name: string; writes: string }>(
+      "select relname as name, concat_ws(' ', n_tup_ins, n_tup_upd, n_tup_del) as writes from pg_stat_user_tables order by 1",
+    );
+    for (const { name, writes: count } of rows) {
+      if (!NOT_OF_REQUESTS.test(`${role}.${name}`)) writes[`${role}.${name}`] = count;
+    }
+    await client.end();
+  }
+  await until(async () => (await fetch(`${shop.url}/readyz`)).ok);
+  return writes;
+}
