@@ -19,6 +19,19 @@ create table credentials (
   constraint credentials_version_check CHECK (version > 0)
 );
 
+create table external_identities (
+  id uuid not null,
+  user_id uuid not null,
+  provider text not null,
+  issuer text not null,
+  subject text not null,
+  email text not null,
+  created_at timestamp(3) with time zone not null,
+  constraint external_identities_pkey PRIMARY KEY (id),
+  constraint external_identities_issuer_subject_key UNIQUE (issuer, subject),
+  constraint external_identities_user_issuer_key UNIQUE (user_id, issuer)
+);
+
 create table idempotency_keys (
   scope text not null,
   method text not null,
@@ -132,6 +145,13 @@ create table signing_keys (
   constraint signing_keys_times_check CHECK (signs_from < signs_until AND signs_until < valid_until)
 );
 
+create table used_login_tokens (
+  hash bytea not null,
+  expires_at timestamp(3) with time zone not null,
+  constraint used_login_tokens_pkey PRIMARY KEY (hash),
+  constraint used_login_tokens_hash_check CHECK (octet_length(hash) = 32)
+);
+
 create table users (
   id uuid not null,
   email text not null,
@@ -152,6 +172,8 @@ create table users (
 alter table addresses add constraint addresses_user_fkey FOREIGN KEY (user_id) REFERENCES users(id);
 
 alter table credentials add constraint credentials_user_fkey FOREIGN KEY (user_id) REFERENCES users(id);
+
+alter table external_identities add constraint external_identities_user_fkey FOREIGN KEY (user_id) REFERENCES users(id);
 
 alter table refresh_tokens add constraint refresh_tokens_session_fkey FOREIGN KEY (session_id) REFERENCES sessions(id) ON DELETE CASCADE;
 
@@ -178,6 +200,8 @@ CREATE INDEX sessions_ended_at_idx ON sessions USING btree (ended_at) WHERE ende
 CREATE INDEX sessions_expires_at_idx ON sessions USING btree (expires_at);
 
 CREATE INDEX sessions_open_idx ON sessions USING btree (user_id, id) WHERE ended_at IS NULL;
+
+CREATE INDEX used_login_tokens_expires_at_idx ON used_login_tokens USING btree (expires_at);
 
 CREATE INDEX users_admins_idx ON users USING btree (id) WHERE ('admin'::text = ANY (roles)) AND state = 'active'::text;
 

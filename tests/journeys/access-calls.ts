@@ -95,6 +95,12 @@ export const requests: Readonly<Record<string, (things: Things, caller: Caller) 
   ChangePassword: () => ({ currentPassword: "not the password", newPassword: "another password" }),
   ListSessions: ({ userId }) => ({ userId }),
   SetUserRoles: ({ userId }) => ({ userId, roles: [2], expectedVersion }),
+  ListLoginProviders: () => ({}),
+  StartOpenIdLogin: () => ({ provider: "no-such-provider" }),
+  FinishOpenIdLogin: () => ({ loginToken: "no-such-token", code: "a code", state: "a state" }),
+  LinkOpenIdIdentity: () => ({ loginToken: "no-such-token", currentPassword: "not the password" }),
+  ListExternalIdentities: () => ({}),
+  UnlinkExternalIdentity: () => ({ id: randomUUID() }),
   ListSigningKeys: () => ({}),
   WatchRevocations: () => ({}),
   AddProduct: () => ({

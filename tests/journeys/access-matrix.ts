@@ -48,6 +48,12 @@ RequestPasswordReset     ok         ok      ok      ok       ok      ok       ok
 ResetPassword            ok         ok      ok      ok       ok      ok       ok         -
 RequestEmailConfirmation missing    ok      own     own      own     denied   denied     -
 ConfirmEmail             ok         ok      ok      ok       ok      ok       ok         -
+ListLoginProviders       ok         ok      ok      ok       ok      ok       ok         -
+StartOpenIdLogin         ok         ok      ok      ok       ok      ok       ok         -
+FinishOpenIdLogin        ok         ok      ok      ok       ok      ok       ok         -
+LinkOpenIdIdentity       missing    ok      own     own      own     denied   denied     -
+ListExternalIdentities   missing    ok      own     own      own     denied   denied     -
+UnlinkExternalIdentity   missing    ok      own     own      own     denied   denied     -
 GetMailRecipient         hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
 ListSigningKeys          hidden     hidden  hidden  hidden   hidden  hidden   hidden     -
 WatchRevocations         hidden     hidden  hidden  hidden   hidden  hidden   hidden     -

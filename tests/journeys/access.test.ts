@@ -56,8 +56,8 @@ function wordOf({ code, reason, message }: Attempt): string {
   switch (code) {
     case "Unauthenticated":
       if (reason === "TOKEN_MISSING") return "missing";
-      // Of the password in the request, not of who calls.
-      return reason === "CREDENTIALS_INVALID" ? "ok" : reason;
+      // Of the password, or the login token, in the request; not of who calls.
+      return ["CREDENTIALS_INVALID", "OPENID_LOGIN_INVALID"].includes(reason) ? "ok" : reason;
     case "PermissionDenied":
       return reason === "ACCESS_DENIED" ? "denied" : `denied as ${reason}`;
     case "Unimplemented":

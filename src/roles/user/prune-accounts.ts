@@ -1,6 +1,7 @@
 import type { Kysely } from "kysely";
 import type { Clock } from "../../platform/clock.ts";
 import type { UserTables } from "./schema.ts";
+import { pruneLoginTokens } from "./store-identities.ts";
 import { pruneSessions } from "./store-sessions.ts";
 import { pruneBuckets } from "./store-throttle.ts";
 
@@ -12,8 +13,9 @@ export interface PruneContext {
   readonly clock: Clock;
 }
 
-/** Forgets sessions that were over long ago and the counts of tries that are over, a batch at a time. */
+/** Forgets sessions that were over long ago, and counts of tries and login tokens that are over, a batch at a time. */
 export async function pruneAccounts({ db, clock }: PruneContext): Promise<void> {
   while ((await pruneSessions(db, clock.now())) > 0);
   while ((await pruneBuckets(db, clock.now())) > 0);
+  while ((await pruneLoginTokens(db, clock.now())) > 0);
 }

@@ -3,7 +3,7 @@ import { transaction } from "../../platform/database.ts";
 import { errors } from "../../platform/errors.ts";
 import type { Logger } from "../../platform/logger.ts";
 import { signAccessToken } from "./access-token.ts";
-import type { AuthContext, Tokens } from "./log-in.ts";
+import type { SessionContext, Tokens } from "./open-session.ts";
 import { permissionsOf } from "./permission.ts";
 import { parseRefreshToken, successorOf } from "./refresh-token.ts";
 import type { RefreshToken } from "./refresh-token.ts";
@@ -30,7 +30,7 @@ type Judged =
  * which a lost answer is given again.
  * @throws AppError TOKEN_INVALID, TOKEN_EXPIRED
  */
-export async function refreshSession(context: AuthContext, text: string, log: Logger): Promise<Tokens> {
+export async function refreshSession(context: SessionContext, text: string, log: Logger): Promise<Tokens> {
   const { db, clock, signingKeys, refreshSecret, announce } = context;
   const token = parseRefreshToken(text);
   if (!token) throw errors.TOKEN_INVALID();

@@ -7,6 +7,7 @@ import type { MailToken, MailTokenPurpose } from "./mail-token.ts";
 import { isMailToken, issueMailToken, userOfMailToken } from "./mail-token.ts";
 import type { UserTables } from "./schema.ts";
 import { findPassword, insertPassword, updatePassword } from "./store-credentials.ts";
+import { deleteOtherIdentities } from "./store-identities.ts";
 import { endSessions } from "./store-sessions.ts";
 import { refillBucket } from "./store-throttle.ts";
 import type { UserRow } from "./store.ts";
@@ -35,7 +36,8 @@ export async function addressMail(
 }
 
 /**
- * Sets the password of the user who has the mail. All sessions end, and the email is confirmed: the mail has arrived.
+ * Sets the password of the user who has the mail. All sessions end, logins at providers go that are of another email,
+ * and the email is confirmed: the mail has arrived.
  * @throws AppError LINK_INVALID, OVERLOADED
  */
 export async function resetPassword(
@@ -58,6 +60,8 @@ export async function resetPassword(
     const known = await findPassword(trx, user.id);
     if (!known) await insertPassword(trx, user.id, hash, now);
     else if (!(await updatePassword(trx, known, hash, now))) throw userErrors.LINK_INVALID();
+    // Somebody who had the account before the owner of the mail may have left a login of their own.
+    await deleteOtherIdentities(trx, user.id, user.email);
     await refillBucket(trx, accountKey(user.email));
     await announce.wished(trx, "passwordChanged", user.id, now);
     await confirm(context, trx, user, now);

@@ -2,7 +2,7 @@ import type { Html } from "../../platform/html-page.ts";
 import { html, smallPage } from "../../platform/html-page.ts";
 import type { RawResponse, RawRoute } from "../../platform/raw-routes.ts";
 
-/** What both pages do: the token is behind the `#`, which no server sees; it goes out of the address bar at once. */
+/** What both pages of mails do: the token is behind the `#`, which no server sees; it goes out of the address bar at once. */
 const SCRIPT = `
   const token = location.hash.slice(1);
   history.replaceState(null, "", location.pathname);
@@ -61,10 +61,35 @@ const confirmPage = page(
   }`,
 );
 
-/** The pages that links in mails lead to, where the shop has none of its own; see RESET_PASSWORD_URL. */
-export const mailRoutes: readonly RawRoute[] = [
+/** Below `/-/user`. */
+export const CALLBACK_PATH = "/openid/callback";
+
+/** The code goes out of the address bar at once; it is of no use without the login token of the browser. */
+const callbackPage = smallPage(
+  200,
+  "You are back",
+  html`<p>Here a page of the app goes on (OPENID_REDIRECT_URL). This is what it sends to FinishOpenIdLogin, with the
+      login token of StartOpenIdLogin:</p>
+    <pre></pre><noscript><p>This page needs JavaScript.</p></noscript>`,
+  {
+    script: `
+  const query = new URLSearchParams(location.search);
+  history.replaceState(null, "", location.pathname);
+  const names = ["code", "state", "iss", "error"].filter((name) => query.has(name));
+  const answer = Object.fromEntries(names.map((name) => [name, query.get(name)]));
+  document.querySelector("pre").textContent = JSON.stringify(answer, null, 2);
+`,
+  },
+);
+
+/**
+ * The pages that links in mails, and providers, lead to where the shop has none of its own; see RESET_PASSWORD_URL and
+ * OPENID_REDIRECT_URL.
+ */
+export const routes: readonly RawRoute[] = [
   { method: "GET", path: "/reset-password", maxBytes: 0, access: "public", handle: () => Promise.resolve(resetPage) },
   { method: "GET", path: "/confirm-email", maxBytes: 0, access: "public", handle: () => Promise.resolve(confirmPage) },
+  { method: "GET", path: CALLBACK_PATH, maxBytes: 0, access: "public", handle: () => Promise.resolve(callbackPage) },
 ];
 
 function page(title: string, form: Html, submit: string): RawResponse {

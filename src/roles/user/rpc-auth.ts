@@ -10,14 +10,16 @@ import { answer, claimOf } from "../../platform/idempotency.ts";
 import { checkActsFor } from "../../platform/rules/access.ts";
 import { errors } from "../../platform/errors.ts";
 import { changePassword } from "./change-password.ts";
-import type { AuthContext, Tokens } from "./log-in.ts";
+import type { AuthContext } from "./log-in.ts";
 import { logIn } from "./log-in.ts";
 import type { UserRole } from "./permission.ts";
 import { permissionsOf } from "./permission.ts";
 import { refreshSession } from "./refresh-session.ts";
 import type { MailRpcOptions } from "./rpc-mail.ts";
-import { ADDRESS_HEADER, createMailRpc } from "./rpc-mail.ts";
-import { callingUser, parseRoles, userToProto } from "./rpc-messages.ts";
+import { createMailRpc } from "./rpc-mail.ts";
+import { ADDRESS_HEADER, AGENT_HEADER, callingUser, parseRoles, tokensToProto, userToProto } from "./rpc-messages.ts";
+import type { OpenIdRpcOptions } from "./rpc-openid.ts";
+import { createOpenIdRpc } from "./rpc-openid.ts";
 import type { UserTables } from "./schema.ts";
 import { setUserRoles } from "./set-user-roles.ts";
 import type { SessionRow } from "./store-sessions.ts";
@@ -26,10 +28,7 @@ import { getUser, lockUser } from "./store.ts";
 import type { RevocationsContext } from "./watch-revocations.ts";
 import { watchRevocations } from "./watch-revocations.ts";
 
-/** Set by the gateway, over whatever a client sends: what the client calls itself. */
-const AGENT_HEADER = "x-client-agent";
-
-export interface AuthRpcOptions extends AuthContext, RevocationsContext, MailRpcOptions {
+export interface AuthRpcOptions extends AuthContext, RevocationsContext, MailRpcOptions, OpenIdRpcOptions {
   readonly once: Once<UserTables>;
 }
 
@@ -37,6 +36,7 @@ export function createAuthRpc(context: AuthRpcOptions): Handlers<typeof AuthServ
   const { db, once, clock, signingKeys, announce } = context;
   return {
     ...createMailRpc(context),
+    ...createOpenIdRpc(context),
 
     async login({ email, password }, call) {
       const attempt = { email, password, address: call.header(ADDRESS_HEADER), agent: call.header(AGENT_HEADER) };
@@ -123,15 +123,6 @@ function ownerOf(userId: string, subject: Subject, permission: string): string {
   const id = userId.toLowerCase();
   checkActsFor(subject, id, permission);
   return id;
-}
-
-function tokensToProto({ access, refreshToken, refreshExpiresAt }: Tokens) {
-  return {
-    accessToken: access.token,
-    accessTokenExpiresAt: timestampFromDate(access.expiresAt),
-    refreshToken,
-    refreshTokenExpiresAt: timestampFromDate(refreshExpiresAt),
-  };
 }
 
 function sessionToProto(session: SessionRow, own: string | undefined): MessageInitShape<typeof SessionSchema> {

@@ -6,10 +6,7 @@ import type { MailTokenPurpose } from "./mail-token.ts";
 import type { PasswordResets } from "./request-password-reset.ts";
 import type { MailTokenContext } from "./reset-password.ts";
 import { addressMail, confirmEmail, requestConfirmation, resetPassword } from "./reset-password.ts";
-import { callingUser } from "./rpc-messages.ts";
-
-/** Set by the gateway, over whatever a client sends: where the client is. */
-export const ADDRESS_HEADER = "x-client-address";
+import { ADDRESS_HEADER, callingUser } from "./rpc-messages.ts";
 
 export interface MailRpcOptions extends MailTokenContext {
   readonly resets: Pick<PasswordResets, "request">;

@@ -5,9 +5,15 @@ import type { AddressBookEntrySchema, User } from "#gen/commerce/user/v1/user_pb
 import { UserRole as UserRoleMessage, UserSchema, UserState } from "#gen/commerce/user/v1/user_pb.ts";
 import type { Subject } from "../../platform/call.ts";
 import { errors } from "../../platform/errors.ts";
+import type { Tokens } from "./open-session.ts";
 import type { UserRole } from "./permission.ts";
 import type { AddressRow } from "./store-addresses.ts";
 import type { UserRow } from "./store.ts";
+
+/** Set by the gateway, over whatever a client sends: where the client is. */
+export const ADDRESS_HEADER = "x-client-address";
+/** Set by the gateway, over whatever a client sends: what the client calls itself. */
+export const AGENT_HEADER = "x-client-agent";
 
 const roleMessages: Readonly<Record<UserRole, UserRoleMessage>> = {
   support: UserRoleMessage.SUPPORT,
@@ -33,6 +39,16 @@ export function userToProto(user: UserRow): User {
     locale: user.locale,
     emailConfirmed: user.email_confirmed_at !== null,
   });
+}
+
+/** The tokens of a session as every method answers them. */
+export function tokensToProto({ access, refreshToken, refreshExpiresAt }: Tokens) {
+  return {
+    accessToken: access.token,
+    accessTokenExpiresAt: timestampFromDate(access.expiresAt),
+    refreshToken,
+    refreshTokenExpiresAt: timestampFromDate(refreshExpiresAt),
+  };
 }
 
 /** An entry of an address book as every method answers it. */

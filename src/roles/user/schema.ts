@@ -93,6 +93,26 @@ export interface Addresses {
   updated_at: Date;
 }
 
+export interface ExternalIdentities {
+  id: string;
+  user_id: string;
+  /** The provider's name in the configuration when it was added. */
+  provider: string;
+  issuer: string;
+  /** The user's name at the issuer: `external_identities_issuer_subject_key` has each open one account. */
+  subject: string;
+  /** That the provider vouched for when it was added; empty where it did for none. */
+  email: string;
+  created_at: Date;
+}
+
+export interface UsedLoginTokens {
+  /** SHA-256 of the token; see login-token.ts. */
+  hash: Buffer;
+  /** When the token is good no more, used or not. */
+  expires_at: Date;
+}
+
 export interface UserTables extends WithIdempotencyKeys {
   users: Users;
   credentials: Credentials;
@@ -103,4 +123,6 @@ export interface UserTables extends WithIdempotencyKeys {
   login_throttle: LoginThrottle;
   addresses: Addresses;
   password_reset_requests: PasswordResetRequests;
+  external_identities: ExternalIdentities;
+  used_login_tokens: UsedLoginTokens;
 }

@@ -1,5 +1,6 @@
 import type { KeyObject } from "node:crypto";
-import { createCipheriv, createDecipheriv, createPrivateKey, generateKeyPairSync, randomBytes } from "node:crypto";
+import { createPrivateKey, generateKeyPairSync } from "node:crypto";
+import { sealBytes, unsealBytes } from "./seal.ts";
 
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
@@ -59,28 +60,15 @@ export function newKeyPair(): KeyPair {
   return { publicKey: Buffer.from(x, "base64url"), privateKey };
 }
 
-const CIPHER = "aes-256-gcm";
-const NONCE_BYTES = 12;
-const TAG_BYTES = 16;
-
 /**
- * Encrypts a private key for the database: nonce, tag, AES-256-GCM of its PKCS #8 bytes, bound to the key's id.
+ * Encrypts a private key for the database, as its PKCS #8 bytes, bound to the key's id.
  * @param secret 32 bytes
  */
 export function seal(privateKey: KeyObject, id: string, secret: Buffer): Buffer {
-  const nonce = randomBytes(NONCE_BYTES);
-  const cipher = createCipheriv(CIPHER, secret, nonce, { authTagLength: TAG_BYTES });
-  cipher.setAAD(Buffer.from(id));
-  const text = Buffer.concat([cipher.update(privateKey.export({ format: "der", type: "pkcs8" })), cipher.final()]);
-  return Buffer.concat([nonce, cipher.getAuthTag(), text]);
+  return sealBytes(privateKey.export({ format: "der", type: "pkcs8" }), id, secret);
 }
 
 /** Decrypts what {@link seal} made. @throws Error where it was sealed with another secret, for another id, or changed */
 export function unseal(sealed: Buffer, id: string, secret: Buffer): KeyObject {
-  const nonce = sealed.subarray(0, NONCE_BYTES);
-  const decipher = createDecipheriv(CIPHER, secret, nonce, { authTagLength: TAG_BYTES });
-  decipher.setAAD(Buffer.from(id));
-  decipher.setAuthTag(sealed.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES));
-  const text = Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]);
-  return createPrivateKey({ key: text, format: "der", type: "pkcs8" });
+  return createPrivateKey({ key: unsealBytes(sealed, id, secret), format: "der", type: "pkcs8" });
 }

@@ -18,7 +18,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file commerce/user/v1/auth.proto.
  */
 export const file_commerce_user_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("Chtjb21tZXJjZS91c2VyL3YxL2F1dGgucHJvdG8SEGNvbW1lcmNlLnVzZXIudjEiyAEKB1Nlc3Npb24SCgoCaWQYASABKAkSDgoGY2xpZW50GAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHY3VycmVudBgGIAEoCCJNCgxMb2dpblJlcXVlc3QSHAoFZW1haWwYASABKAlCDYABAbpIB3IFEAEY/gESHwoIcGFzc3dvcmQYAiABKAlCDYABAbpIB3IFEAEYgAEi5wEKDUxvZ2luUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESOwoXYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlCA4ABARI8ChhyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiQKBHVzZXIYBSABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiNQoOUmVmcmVzaFJlcXVlc3QSIwoNcmVmcmVzaF90b2tlbhgBIAEoCUIMgAEBukgGcgQQARhkIsMBCg9SZWZyZXNoUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESOwoXYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlCA4ABARI8ChhyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIg8KDUxvZ291dFJlcXVlc3QiEAoOTG9nb3V0UmVzcG9uc2UiNwoXTG9nb3V0RXZlcnl3aGVyZVJlcXVlc3QSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQEiMgoYTG9nb3V0RXZlcnl3aGVyZVJlc3BvbnNlEhYKDmVuZGVkX3Nlc3Npb25zGAEgASgFImUKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBInChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQg2AAQG6SAdyBRABGIABEiMKDG5ld19wYXNzd29yZBgCIAEoCUINgAEBukgHcgUQCBiAASIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIjMKE0xpc3RTZXNzaW9uc1JlcXVlc3QSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQEiQwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKwoIc2Vzc2lvbnMYASADKAsyGS5jb21tZXJjZS51c2VyLnYxLlNlc3Npb24iwwEKE1NldFVzZXJSb2xlc1JlcXVlc3QSGQoHdXNlcl9pZBgBIAEoCUIIukgFcgOwAQESPgoFcm9sZXMYAiADKA4yGi5jb21tZXJjZS51c2VyLnYxLlVzZXJSb2xlQhO6SBCSAQ0QChgBIgeCAQQQASAAEiEKEGV4cGVjdGVkX3ZlcnNpb24YAyABKAVCB7pIBBoCKAASLgoPaWRlbXBvdGVuY3lfa2V5GAQgASgJQhW6SBJyEDIOXlsgLX5dezAsMjU1fSQiPAoUU2V0VXNlclJvbGVzUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLmNvbW1lcmNlLnVzZXIudjEuVXNlciIYChZMaXN0U2lnbmluZ0tleXNSZXF1ZXN0IkUKF0xpc3RTaWduaW5nS2V5c1Jlc3BvbnNlEioKBGtleXMYASADKAsyHC5jb21tZXJjZS51c2VyLnYxLlNpZ25pbmdLZXkiLAoKU2lnbmluZ0tleRIKCgJpZBgBIAEoCRISCgpwdWJsaWNfa2V5GAIgASgMIjoKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0Eh8KDmFmdGVyX3Bvc2l0aW9uGAEgASgDQge6SAQiAigAIkEKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRITCgtzZXNzaW9uX2lkcxgBIAMoCRIQCghwb3NpdGlvbhgCIAEoAyI7ChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSHAoFZW1haWwYASABKAlCDYABAbpIB3IFEAEY/gEiHgocUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXNwb25zZSJZChRSZXNldFBhc3N3b3JkUmVxdWVzdBIcCgV0b2tlbhgBIAEoCUINgAEBukgHcgUQARj0AxIjCgxuZXdfcGFzc3dvcmQYAiABKAlCDYABAbpIB3IFEAgYgAEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiEKH1JlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsQ29uZmlybWF0aW9uUmVzcG9uc2UiMwoTQ29uZmlybUVtYWlsUmVxdWVzdBIcCgV0b2tlbhgBIAEoCUINgAEBukgHcgUQARj0AyIWChRDb25maXJtRW1haWxSZXNwb25zZSJzChdHZXRNYWlsUmVjaXBpZW50UmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABARI9CgdwdXJwb3NlGAIgASgOMiIuY29tbWVyY2UudXNlci52MS5NYWlsVG9rZW5QdXJwb3NlQgi6SAWCAQIQASLMAQoYR2V0TWFpbFJlY2lwaWVudFJlc3BvbnNlEhIKBWVtYWlsGAEgASgJQgOAAQESGQoMZGlzcGxheV9uYW1lGAIgASgJQgOAAQESDgoGbG9jYWxlGAMgASgJEg4KBmFjdGl2ZRgEIAEoCBIXCg9lbWFpbF9jb25maXJtZWQYBSABKAgSEgoFdG9rZW4YBiABKAlCA4ABARI0ChB0b2tlbl9leHBpcmVzX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCqIAQoQTWFpbFRva2VuUHVycG9zZRIiCh5NQUlMX1RPS0VOX1BVUlBPU0VfVU5TUEVDSUZJRUQQABIlCiFNQUlMX1RPS0VOX1BVUlBPU0VfUEFTU1dPUkRfUkVTRVQQARIpCiVNQUlMX1RPS0VOX1BVUlBPU0VfRU1BSUxfQ09ORklSTUFUSU9OEAIygRAKC0F1dGhTZXJ2aWNlEnUKBUxvZ2luEh4uY29tbWVyY2UudXNlci52MS5Mb2dpblJlcXVlc3QaHy5jb21tZXJjZS51c2VyLnYxLkxvZ2luUmVzcG9uc2UiK4q1GAIIAZK1GAQIHhA8gtPkkwIXOgEqIhIvYXBpL3YxL2F1dGgvbG9naW4SfQoHUmVmcmVzaBIgLmNvbW1lcmNlLnVzZXIudjEuUmVmcmVzaFJlcXVlc3QaIS5jb21tZXJjZS51c2VyLnYxLlJlZnJlc2hSZXNwb25zZSItirUYAggBkrUYBAg8EDyC0+STAhk6ASoiFC9hcGkvdjEvYXV0aC9yZWZyZXNoEnEKBkxvZ291dBIfLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0UmVxdWVzdBogLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0UmVzcG9uc2UiJIq1GAIIAoLT5JMCGDoBKiITL2FwaS92MS9hdXRoL2xvZ291dBKaAQoQTG9nb3V0RXZlcnl3aGVyZRIpLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0RXZlcnl3aGVyZVJlcXVlc3QaKi5jb21tZXJjZS51c2VyLnYxLkxvZ291dEV2ZXJ5d2hlcmVSZXNwb25zZSIvirUYAggCgtPkkwIjOgEqIh4vYXBpL3YxL2F1dGgvbG9nb3V0LWV2ZXJ5d2hlcmUSmgEKDkNoYW5nZVBhc3N3b3JkEicuY29tbWVyY2UudXNlci52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaKC5jb21tZXJjZS51c2VyLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiNYq1GAIIApK1GAQIChA8gtPkkwIhOgEqIhwvYXBpL3YxL2F1dGgvY2hhbmdlLXBhc3N3b3JkEoUBCgxMaXN0U2Vzc2lvbnMSJS5jb21tZXJjZS51c2VyLnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaJi5jb21tZXJjZS51c2VyLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIiaQAgGKtRgCCAKC0+STAhcSFS9hcGkvdjEvYXV0aC9zZXNzaW9ucxKZAQoMU2V0VXNlclJvbGVzEiUuY29tbWVyY2UudXNlci52MS5TZXRVc2VyUm9sZXNSZXF1ZXN0GiYuY29tbWVyY2UudXNlci52MS5TZXRVc2VyUm9sZXNSZXNwb25zZSI6irUYDggDEgp1c2VyLmdyYW50gtPkkwIiOgEqGh0vYXBpL3YxL3VzZXJzL3t1c2VyX2lkfS9yb2xlcxKzAQoUUmVxdWVzdFBhc3N3b3JkUmVzZXQSLS5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBouLmNvbW1lcmNlLnVzZXIudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXNwb25zZSI8irUYAggBkrUYBAgKEDyC0+STAig6ASoiIy9hcGkvdjEvYXV0aC9yZXF1ZXN0LXBhc3N3b3JkLXJlc2V0EpYBCg1SZXNldFBhc3N3b3JkEiYuY29tbWVyY2UudXNlci52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBonLmNvbW1lcmNlLnVzZXIudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlIjSKtRgCCAGStRgECAoQPILT5JMCIDoBKiIbL2FwaS92MS9hdXRoL3Jlc2V0LXBhc3N3b3JkEsQBChhSZXF1ZXN0RW1haWxDb25maXJtYXRpb24SMS5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlcXVlc3QaMi5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlc3BvbnNlIkGKtRgCCAKStRgFCAUQrAKC0+STAiw6ASoiJy9hcGkvdjEvYXV0aC9yZXF1ZXN0LWVtYWlsLWNvbmZpcm1hdGlvbhKSAQoMQ29uZmlybUVtYWlsEiUuY29tbWVyY2UudXNlci52MS5Db25maXJtRW1haWxSZXF1ZXN0GiYuY29tbWVyY2UudXNlci52MS5Db25maXJtRW1haWxSZXNwb25zZSIzirUYAggBkrUYBAgKEDyC0+STAh86ASoiGi9hcGkvdjEvYXV0aC9jb25maXJtLWVtYWlsEoIBChBHZXRNYWlsUmVjaXBpZW50EikuY29tbWVyY2UudXNlci52MS5HZXRNYWlsUmVjaXBpZW50UmVxdWVzdBoqLmNvbW1lcmNlLnVzZXIudjEuR2V0TWFpbFJlY2lwaWVudFJlc3BvbnNlIheQAgGKtRgQCAQaDG5vdGlmaWNhdGlvbhJ6Cg9MaXN0U2lnbmluZ0tleXMSKC5jb21tZXJjZS51c2VyLnYxLkxpc3RTaWduaW5nS2V5c1JlcXVlc3QaKS5jb21tZXJjZS51c2VyLnYxLkxpc3RTaWduaW5nS2V5c1Jlc3BvbnNlIhKQAgGKtRgLCAQaB2dhdGV3YXkSfwoQV2F0Y2hSZXZvY2F0aW9ucxIpLmNvbW1lcmNlLnVzZXIudjEuV2F0Y2hSZXZvY2F0aW9uc1JlcXVlc3QaKi5jb21tZXJjZS51c2VyLnYxLldhdGNoUmV2b2NhdGlvbnNSZXNwb25zZSISkAIBirUYCwgEGgdnYXRld2F5MAFiBnByb3RvMw", [file_buf_validate_validate, file_commerce_common_v1_access, file_commerce_common_v1_rate_limit, file_commerce_user_v1_user, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("Chtjb21tZXJjZS91c2VyL3YxL2F1dGgucHJvdG8SEGNvbW1lcmNlLnVzZXIudjEiyAEKB1Nlc3Npb24SCgoCaWQYASABKAkSDgoGY2xpZW50GAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHY3VycmVudBgGIAEoCCJNCgxMb2dpblJlcXVlc3QSHAoFZW1haWwYASABKAlCDYABAbpIB3IFEAEY/gESHwoIcGFzc3dvcmQYAiABKAlCDYABAbpIB3IFEAEYgAEi5wEKDUxvZ2luUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESOwoXYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlCA4ABARI8ChhyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiQKBHVzZXIYBSABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiNQoOUmVmcmVzaFJlcXVlc3QSIwoNcmVmcmVzaF90b2tlbhgBIAEoCUIMgAEBukgGcgQQARhkIsMBCg9SZWZyZXNoUmVzcG9uc2USGQoMYWNjZXNzX3Rva2VuGAEgASgJQgOAAQESOwoXYWNjZXNzX3Rva2VuX2V4cGlyZXNfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhoKDXJlZnJlc2hfdG9rZW4YAyABKAlCA4ABARI8ChhyZWZyZXNoX3Rva2VuX2V4cGlyZXNfYXQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIg8KDUxvZ291dFJlcXVlc3QiEAoOTG9nb3V0UmVzcG9uc2UiNwoXTG9nb3V0RXZlcnl3aGVyZVJlcXVlc3QSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQEiMgoYTG9nb3V0RXZlcnl3aGVyZVJlc3BvbnNlEhYKDmVuZGVkX3Nlc3Npb25zGAEgASgFImUKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBInChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQg2AAQG6SAdyBRABGIABEiMKDG5ld19wYXNzd29yZBgCIAEoCUINgAEBukgHcgUQCBiAASIYChZDaGFuZ2VQYXNzd29yZFJlc3BvbnNlIjMKE0xpc3RTZXNzaW9uc1JlcXVlc3QSHAoHdXNlcl9pZBgBIAEoCUILukgI2AEBcgOwAQEiQwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKwoIc2Vzc2lvbnMYASADKAsyGS5jb21tZXJjZS51c2VyLnYxLlNlc3Npb24iwwEKE1NldFVzZXJSb2xlc1JlcXVlc3QSGQoHdXNlcl9pZBgBIAEoCUIIukgFcgOwAQESPgoFcm9sZXMYAiADKA4yGi5jb21tZXJjZS51c2VyLnYxLlVzZXJSb2xlQhO6SBCSAQ0QChgBIgeCAQQQASAAEiEKEGV4cGVjdGVkX3ZlcnNpb24YAyABKAVCB7pIBBoCKAASLgoPaWRlbXBvdGVuY3lfa2V5GAQgASgJQhW6SBJyEDIOXlsgLX5dezAsMjU1fSQiPAoUU2V0VXNlclJvbGVzUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLmNvbW1lcmNlLnVzZXIudjEuVXNlciIYChZMaXN0U2lnbmluZ0tleXNSZXF1ZXN0IkUKF0xpc3RTaWduaW5nS2V5c1Jlc3BvbnNlEioKBGtleXMYASADKAsyHC5jb21tZXJjZS51c2VyLnYxLlNpZ25pbmdLZXkiLAoKU2lnbmluZ0tleRIKCgJpZBgBIAEoCRISCgpwdWJsaWNfa2V5GAIgASgMIjoKF1dhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0Eh8KDmFmdGVyX3Bvc2l0aW9uGAEgASgDQge6SAQiAigAIkEKGFdhdGNoUmV2b2NhdGlvbnNSZXNwb25zZRITCgtzZXNzaW9uX2lkcxgBIAMoCRIQCghwb3NpdGlvbhgCIAEoAyI7ChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSHAoFZW1haWwYASABKAlCDYABAbpIB3IFEAEY/gEiHgocUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXNwb25zZSJZChRSZXNldFBhc3N3b3JkUmVxdWVzdBIcCgV0b2tlbhgBIAEoCUINgAEBukgHcgUQARj0AxIjCgxuZXdfcGFzc3dvcmQYAiABKAlCDYABAbpIB3IFEAgYgAEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiEKH1JlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsQ29uZmlybWF0aW9uUmVzcG9uc2UiMwoTQ29uZmlybUVtYWlsUmVxdWVzdBIcCgV0b2tlbhgBIAEoCUINgAEBukgHcgUQARj0AyIWChRDb25maXJtRW1haWxSZXNwb25zZSJzChdHZXRNYWlsUmVjaXBpZW50UmVxdWVzdBIZCgd1c2VyX2lkGAEgASgJQgi6SAVyA7ABARI9CgdwdXJwb3NlGAIgASgOMiIuY29tbWVyY2UudXNlci52MS5NYWlsVG9rZW5QdXJwb3NlQgi6SAWCAQIQASLMAQoYR2V0TWFpbFJlY2lwaWVudFJlc3BvbnNlEhIKBWVtYWlsGAEgASgJQgOAAQESGQoMZGlzcGxheV9uYW1lGAIgASgJQgOAAQESDgoGbG9jYWxlGAMgASgJEg4KBmFjdGl2ZRgEIAEoCBIXCg9lbWFpbF9jb25maXJtZWQYBSABKAgSEgoFdG9rZW4YBiABKAlCA4ABARI0ChB0b2tlbl9leHBpcmVzX2F0GAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIsCg1Mb2dpblByb3ZpZGVyEgwKBG5hbWUYASABKAkSDQoFbGFiZWwYAiABKAkiGwoZTGlzdExvZ2luUHJvdmlkZXJzUmVxdWVzdCJQChpMaXN0TG9naW5Qcm92aWRlcnNSZXNwb25zZRIyCglwcm92aWRlcnMYASADKAsyHy5jb21tZXJjZS51c2VyLnYxLkxvZ2luUHJvdmlkZXIigwEKF1N0YXJ0T3BlbklkTG9naW5SZXF1ZXN0EhsKCHByb3ZpZGVyGAEgASgJQgm6SAZyBBABGCgSPQoJcmV0dXJuX3RvGAIgASgJQiq6SCdyJRj0AzIgXig/Oi8oPzpbIS0uMC1cW1xdLX5dWyEtfl0qKT8pPyQSDAoEbGluaxgDIAEoCCJUChhTdGFydE9wZW5JZExvZ2luUmVzcG9uc2USHgoRYXV0aG9yaXphdGlvbl91cmwYASABKAlCA4ABARIYCgtsb2dpbl90b2tlbhgCIAEoCUIDgAEBIqUBChhGaW5pc2hPcGVuSWRMb2dpblJlcXVlc3QSIgoLbG9naW5fdG9rZW4YASABKAlCDYABAbpIB3IFEAEY0A8SGQoEY29kZRgCIAEoCUILgAEBukgFcgMYoB8SGgoFc3RhdGUYAyABKAlCC4ABAbpIBXIDGPQDEhUKA2lzcxgEIAEoCUIIukgFcgMY6AcSFwoFZXJyb3IYBSABKAlCCLpIBXIDGMgBIoYCChlGaW5pc2hPcGVuSWRMb2dpblJlc3BvbnNlEhkKDGFjY2Vzc190b2tlbhgBIAEoCUIDgAEBEjsKF2FjY2Vzc190b2tlbl9leHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESPAoYcmVmcmVzaF90b2tlbl9leHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIkCgR1c2VyGAUgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyEhEKCXJldHVybl90bxgGIAEoCSKEAQoQRXh0ZXJuYWxJZGVudGl0eRIKCgJpZBgBIAEoCRIQCghwcm92aWRlchgCIAEoCRIOCgZpc3N1ZXIYAyABKAkSEgoFZW1haWwYBCABKAlCA4ABARIuCgpjcmVhdGVkX2F0GAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCLNAQoZTGlua09wZW5JZElkZW50aXR5UmVxdWVzdBIiCgtsb2dpbl90b2tlbhgBIAEoCUINgAEBukgHcgUQARjQDxIZCgRjb2RlGAIgASgJQguAAQG6SAVyAxigHxIaCgVzdGF0ZRgDIAEoCUILgAEBukgFcgMY9AMSFQoDaXNzGAQgASgJQgi6SAVyAxjoBxIXCgVlcnJvchgFIAEoCUIIukgFcgMYyAESJQoQY3VycmVudF9wYXNzd29yZBgGIAEoCUILgAEBukgFcgMYgAEiUgoaTGlua09wZW5JZElkZW50aXR5UmVzcG9uc2USNAoIaWRlbnRpdHkYASABKAsyIi5jb21tZXJjZS51c2VyLnYxLkV4dGVybmFsSWRlbnRpdHkiHwodTGlzdEV4dGVybmFsSWRlbnRpdGllc1JlcXVlc3QiWAoeTGlzdEV4dGVybmFsSWRlbnRpdGllc1Jlc3BvbnNlEjYKCmlkZW50aXRpZXMYASADKAsyIi5jb21tZXJjZS51c2VyLnYxLkV4dGVybmFsSWRlbnRpdHkiNQodVW5saW5rRXh0ZXJuYWxJZGVudGl0eVJlcXVlc3QSFAoCaWQYASABKAlCCLpIBXIDsAEBIiAKHlVubGlua0V4dGVybmFsSWRlbnRpdHlSZXNwb25zZSqIAQoQTWFpbFRva2VuUHVycG9zZRIiCh5NQUlMX1RPS0VOX1BVUlBPU0VfVU5TUEVDSUZJRUQQABIlCiFNQUlMX1RPS0VOX1BVUlBPU0VfUEFTU1dPUkRfUkVTRVQQARIpCiVNQUlMX1RPS0VOX1BVUlBPU0VfRU1BSUxfQ09ORklSTUFUSU9OEAIy7BcKC0F1dGhTZXJ2aWNlEnUKBUxvZ2luEh4uY29tbWVyY2UudXNlci52MS5Mb2dpblJlcXVlc3QaHy5jb21tZXJjZS51c2VyLnYxLkxvZ2luUmVzcG9uc2UiK4q1GAIIAZK1GAQIHhA8gtPkkwIXOgEqIhIvYXBpL3YxL2F1dGgvbG9naW4SfQoHUmVmcmVzaBIgLmNvbW1lcmNlLnVzZXIudjEuUmVmcmVzaFJlcXVlc3QaIS5jb21tZXJjZS51c2VyLnYxLlJlZnJlc2hSZXNwb25zZSItirUYAggBkrUYBAg8EDyC0+STAhk6ASoiFC9hcGkvdjEvYXV0aC9yZWZyZXNoEnEKBkxvZ291dBIfLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0UmVxdWVzdBogLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0UmVzcG9uc2UiJIq1GAIIAoLT5JMCGDoBKiITL2FwaS92MS9hdXRoL2xvZ291dBKaAQoQTG9nb3V0RXZlcnl3aGVyZRIpLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0RXZlcnl3aGVyZVJlcXVlc3QaKi5jb21tZXJjZS51c2VyLnYxLkxvZ291dEV2ZXJ5d2hlcmVSZXNwb25zZSIvirUYAggCgtPkkwIjOgEqIh4vYXBpL3YxL2F1dGgvbG9nb3V0LWV2ZXJ5d2hlcmUSmgEKDkNoYW5nZVBhc3N3b3JkEicuY29tbWVyY2UudXNlci52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaKC5jb21tZXJjZS51c2VyLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2UiNYq1GAIIApK1GAQIChA8gtPkkwIhOgEqIhwvYXBpL3YxL2F1dGgvY2hhbmdlLXBhc3N3b3JkEoUBCgxMaXN0U2Vzc2lvbnMSJS5jb21tZXJjZS51c2VyLnYxLkxpc3RTZXNzaW9uc1JlcXVlc3QaJi5jb21tZXJjZS51c2VyLnYxLkxpc3RTZXNzaW9uc1Jlc3BvbnNlIiaQAgGKtRgCCAKC0+STAhcSFS9hcGkvdjEvYXV0aC9zZXNzaW9ucxKZAQoMU2V0VXNlclJvbGVzEiUuY29tbWVyY2UudXNlci52MS5TZXRVc2VyUm9sZXNSZXF1ZXN0GiYuY29tbWVyY2UudXNlci52MS5TZXRVc2VyUm9sZXNSZXNwb25zZSI6irUYDggDEgp1c2VyLmdyYW50gtPkkwIiOgEqGh0vYXBpL3YxL3VzZXJzL3t1c2VyX2lkfS9yb2xlcxKzAQoUUmVxdWVzdFBhc3N3b3JkUmVzZXQSLS5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBouLmNvbW1lcmNlLnVzZXIudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXNwb25zZSI8irUYAggBkrUYBAgKEDyC0+STAig6ASoiIy9hcGkvdjEvYXV0aC9yZXF1ZXN0LXBhc3N3b3JkLXJlc2V0EpYBCg1SZXNldFBhc3N3b3JkEiYuY29tbWVyY2UudXNlci52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBonLmNvbW1lcmNlLnVzZXIudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlIjSKtRgCCAGStRgECAoQPILT5JMCIDoBKiIbL2FwaS92MS9hdXRoL3Jlc2V0LXBhc3N3b3JkEsQBChhSZXF1ZXN0RW1haWxDb25maXJtYXRpb24SMS5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlcXVlc3QaMi5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlc3BvbnNlIkGKtRgCCAKStRgFCAUQrAKC0+STAiw6ASoiJy9hcGkvdjEvYXV0aC9yZXF1ZXN0LWVtYWlsLWNvbmZpcm1hdGlvbhKSAQoMQ29uZmlybUVtYWlsEiUuY29tbWVyY2UudXNlci52MS5Db25maXJtRW1haWxSZXF1ZXN0GiYuY29tbWVyY2UudXNlci52MS5Db25maXJtRW1haWxSZXNwb25zZSIzirUYAggBkrUYBAgKEDyC0+STAh86ASoiGi9hcGkvdjEvYXV0aC9jb25maXJtLWVtYWlsEp8BChJMaXN0TG9naW5Qcm92aWRlcnMSKy5jb21tZXJjZS51c2VyLnYxLkxpc3RMb2dpblByb3ZpZGVyc1JlcXVlc3QaLC5jb21tZXJjZS51c2VyLnYxLkxpc3RMb2dpblByb3ZpZGVyc1Jlc3BvbnNlIi6QAgGKtRgCCAGC0+STAh8SHS9hcGkvdjEvYXV0aC9vcGVuaWQvcHJvdmlkZXJzEp0BChBTdGFydE9wZW5JZExvZ2luEikuY29tbWVyY2UudXNlci52MS5TdGFydE9wZW5JZExvZ2luUmVxdWVzdBoqLmNvbW1lcmNlLnVzZXIudjEuU3RhcnRPcGVuSWRMb2dpblJlc3BvbnNlIjKKtRgCCAGStRgECB4QPILT5JMCHjoBKiIZL2FwaS92MS9hdXRoL29wZW5pZC9zdGFydBKhAQoRRmluaXNoT3BlbklkTG9naW4SKi5jb21tZXJjZS51c2VyLnYxLkZpbmlzaE9wZW5JZExvZ2luUmVxdWVzdBorLmNvbW1lcmNlLnVzZXIudjEuRmluaXNoT3BlbklkTG9naW5SZXNwb25zZSIzirUYAggBkrUYBAgeEDyC0+STAh86ASoiGi9hcGkvdjEvYXV0aC9vcGVuaWQvZmluaXNoEqIBChJMaW5rT3BlbklkSWRlbnRpdHkSKy5jb21tZXJjZS51c2VyLnYxLkxpbmtPcGVuSWRJZGVudGl0eVJlcXVlc3QaLC5jb21tZXJjZS51c2VyLnYxLkxpbmtPcGVuSWRJZGVudGl0eVJlc3BvbnNlIjGKtRgCCAKStRgECAoQPILT5JMCHToBKiIYL2FwaS92MS9hdXRoL29wZW5pZC9saW5rEqwBChZMaXN0RXh0ZXJuYWxJZGVudGl0aWVzEi8uY29tbWVyY2UudXNlci52MS5MaXN0RXh0ZXJuYWxJZGVudGl0aWVzUmVxdWVzdBowLmNvbW1lcmNlLnVzZXIudjEuTGlzdEV4dGVybmFsSWRlbnRpdGllc1Jlc3BvbnNlIi+QAgGKtRgCCAKC0+STAiASHi9hcGkvdjEvYXV0aC9vcGVuaWQvaWRlbnRpdGllcxKuAQoWVW5saW5rRXh0ZXJuYWxJZGVudGl0eRIvLmNvbW1lcmNlLnVzZXIudjEuVW5saW5rRXh0ZXJuYWxJZGVudGl0eVJlcXVlc3QaMC5jb21tZXJjZS51c2VyLnYxLlVubGlua0V4dGVybmFsSWRlbnRpdHlSZXNwb25zZSIxirUYAggCgtPkkwIlKiMvYXBpL3YxL2F1dGgvb3BlbmlkL2lkZW50aXRpZXMve2lkfRKCAQoQR2V0TWFpbFJlY2lwaWVudBIpLmNvbW1lcmNlLnVzZXIudjEuR2V0TWFpbFJlY2lwaWVudFJlcXVlc3QaKi5jb21tZXJjZS51c2VyLnYxLkdldE1haWxSZWNpcGllbnRSZXNwb25zZSIXkAIBirUYEAgEGgxub3RpZmljYXRpb24SegoPTGlzdFNpZ25pbmdLZXlzEiguY29tbWVyY2UudXNlci52MS5MaXN0U2lnbmluZ0tleXNSZXF1ZXN0GikuY29tbWVyY2UudXNlci52MS5MaXN0U2lnbmluZ0tleXNSZXNwb25zZSISkAIBirUYCwgEGgdnYXRld2F5En8KEFdhdGNoUmV2b2NhdGlvbnMSKS5jb21tZXJjZS51c2VyLnYxLldhdGNoUmV2b2NhdGlvbnNSZXF1ZXN0GiouY29tbWVyY2UudXNlci52MS5XYXRjaFJldm9jYXRpb25zUmVzcG9uc2UiEpACAYq1GAsIBBoHZ2F0ZXdheTABYgZwcm90bzM", [file_buf_validate_validate, file_commerce_common_v1_access, file_commerce_common_v1_rate_limit, file_commerce_user_v1_user, file_google_api_annotations, file_google_protobuf_timestamp]);
 
 /**
  * A session: one login, and what it was refreshed to.
@@ -786,6 +786,437 @@ export const GetMailRecipientResponseSchema: GenMessage<GetMailRecipientResponse
   messageDesc(file_commerce_user_v1_auth, 29);
 
 /**
+ * An OpenID provider that this shop takes a login of.
+ *
+ * @generated from message commerce.user.v1.LoginProvider
+ */
+export type LoginProvider = Message<"commerce.user.v1.LoginProvider"> & {
+  /**
+   * For StartOpenIdLogin.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What people call it, for its button.
+   *
+   * @generated from field: string label = 2;
+   */
+  label: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.LoginProvider.
+ * Use `create(LoginProviderSchema)` to create a new message.
+ */
+export const LoginProviderSchema: GenMessage<LoginProvider> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 30);
+
+/**
+ * See ListLoginProviders.
+ *
+ * @generated from message commerce.user.v1.ListLoginProvidersRequest
+ */
+export type ListLoginProvidersRequest = Message<"commerce.user.v1.ListLoginProvidersRequest"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.ListLoginProvidersRequest.
+ * Use `create(ListLoginProvidersRequestSchema)` to create a new message.
+ */
+export const ListLoginProvidersRequestSchema: GenMessage<ListLoginProvidersRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 31);
+
+/**
+ * See ListLoginProviders.
+ *
+ * @generated from message commerce.user.v1.ListLoginProvidersResponse
+ */
+export type ListLoginProvidersResponse = Message<"commerce.user.v1.ListLoginProvidersResponse"> & {
+  /**
+   * In the order of the configuration.
+   *
+   * @generated from field: repeated commerce.user.v1.LoginProvider providers = 1;
+   */
+  providers: LoginProvider[];
+};
+
+/**
+ * Describes the message commerce.user.v1.ListLoginProvidersResponse.
+ * Use `create(ListLoginProvidersResponseSchema)` to create a new message.
+ */
+export const ListLoginProvidersResponseSchema: GenMessage<ListLoginProvidersResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 32);
+
+/**
+ * See StartOpenIdLogin.
+ *
+ * @generated from message commerce.user.v1.StartOpenIdLoginRequest
+ */
+export type StartOpenIdLoginRequest = Message<"commerce.user.v1.StartOpenIdLoginRequest"> & {
+  /**
+   * The name of the provider.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * Where the app wants to go on afterwards: a path of its own, such as `/checkout`; it comes back in the answer of
+   * FinishOpenIdLogin. Nothing that leads to another host.
+   *
+   * @generated from field: string return_to = 2;
+   */
+  returnTo: string;
+
+  /**
+   * To add a login to the caller's account, for LinkOpenIdIdentity; needs somebody who is logged in.
+   *
+   * @generated from field: bool link = 3;
+   */
+  link: boolean;
+};
+
+/**
+ * Describes the message commerce.user.v1.StartOpenIdLoginRequest.
+ * Use `create(StartOpenIdLoginRequestSchema)` to create a new message.
+ */
+export const StartOpenIdLoginRequestSchema: GenMessage<StartOpenIdLoginRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 33);
+
+/**
+ * See StartOpenIdLogin.
+ *
+ * @generated from message commerce.user.v1.StartOpenIdLoginResponse
+ */
+export type StartOpenIdLoginResponse = Message<"commerce.user.v1.StartOpenIdLoginResponse"> & {
+  /**
+   * Where the browser goes.
+   *
+   * @generated from field: string authorization_url = 1;
+   */
+  authorizationUrl: string;
+
+  /**
+   * To be kept in this browser, for example in its session storage: whoever lacks it cannot finish the login.
+   *
+   * @generated from field: string login_token = 2;
+   */
+  loginToken: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.StartOpenIdLoginResponse.
+ * Use `create(StartOpenIdLoginResponseSchema)` to create a new message.
+ */
+export const StartOpenIdLoginResponseSchema: GenMessage<StartOpenIdLoginResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 34);
+
+/**
+ * See FinishOpenIdLogin.
+ *
+ * @generated from message commerce.user.v1.FinishOpenIdLoginRequest
+ */
+export type FinishOpenIdLoginRequest = Message<"commerce.user.v1.FinishOpenIdLoginRequest"> & {
+  /**
+   * The token that StartOpenIdLogin answered to this browser; once, for ten minutes.
+   *
+   * @generated from field: string login_token = 1;
+   */
+  loginToken: string;
+
+  /**
+   * `code` of the address that the provider sent the browser back to.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * `state` of that address.
+   *
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * `iss` of that address, where it has one: from whom the answer is.
+   *
+   * @generated from field: string iss = 4;
+   */
+  iss: string;
+
+  /**
+   * `error` of that address, where it has one in place of the code.
+   *
+   * @generated from field: string error = 5;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.FinishOpenIdLoginRequest.
+ * Use `create(FinishOpenIdLoginRequestSchema)` to create a new message.
+ */
+export const FinishOpenIdLoginRequestSchema: GenMessage<FinishOpenIdLoginRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 35);
+
+/**
+ * See FinishOpenIdLogin.
+ *
+ * @generated from message commerce.user.v1.FinishOpenIdLoginResponse
+ */
+export type FinishOpenIdLoginResponse = Message<"commerce.user.v1.FinishOpenIdLoginResponse"> & {
+  /**
+   * For the Authorization header.
+   *
+   * @generated from field: string access_token = 1;
+   */
+  accessToken: string;
+
+  /**
+   * When the access token ends.
+   *
+   * @generated from field: google.protobuf.Timestamp access_token_expires_at = 2;
+   */
+  accessTokenExpiresAt?: Timestamp | undefined;
+
+  /**
+   * For Refresh; once.
+   *
+   * @generated from field: string refresh_token = 3;
+   */
+  refreshToken: string;
+
+  /**
+   * When the refresh token ends.
+   *
+   * @generated from field: google.protobuf.Timestamp refresh_token_expires_at = 4;
+   */
+  refreshTokenExpiresAt?: Timestamp | undefined;
+
+  /**
+   * Who logged in.
+   *
+   * @generated from field: commerce.user.v1.User user = 5;
+   */
+  user?: User | undefined;
+
+  /**
+   * Of StartOpenIdLogin.
+   *
+   * @generated from field: string return_to = 6;
+   */
+  returnTo: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.FinishOpenIdLoginResponse.
+ * Use `create(FinishOpenIdLoginResponseSchema)` to create a new message.
+ */
+export const FinishOpenIdLoginResponseSchema: GenMessage<FinishOpenIdLoginResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 36);
+
+/**
+ * A login at an OpenID provider that opens an account.
+ *
+ * @generated from message commerce.user.v1.ExternalIdentity
+ */
+export type ExternalIdentity = Message<"commerce.user.v1.ExternalIdentity"> & {
+  /**
+   * UUIDv7.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The name of the provider when it was added.
+   *
+   * @generated from field: string provider = 2;
+   */
+  provider: string;
+
+  /**
+   * The provider's address.
+   *
+   * @generated from field: string issuer = 3;
+   */
+  issuer: string;
+
+  /**
+   * The email that the provider vouched for then; empty where it did for none.
+   *
+   * @generated from field: string email = 4;
+   */
+  email: string;
+
+  /**
+   * When it was added.
+   *
+   * @generated from field: google.protobuf.Timestamp created_at = 5;
+   */
+  createdAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message commerce.user.v1.ExternalIdentity.
+ * Use `create(ExternalIdentitySchema)` to create a new message.
+ */
+export const ExternalIdentitySchema: GenMessage<ExternalIdentity> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 37);
+
+/**
+ * See LinkOpenIdIdentity.
+ *
+ * @generated from message commerce.user.v1.LinkOpenIdIdentityRequest
+ */
+export type LinkOpenIdIdentityRequest = Message<"commerce.user.v1.LinkOpenIdIdentityRequest"> & {
+  /**
+   * The token that StartOpenIdLogin answered to this browser; once, for ten minutes.
+   *
+   * @generated from field: string login_token = 1;
+   */
+  loginToken: string;
+
+  /**
+   * `code` of the address that the provider sent the browser back to.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * `state` of that address.
+   *
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * `iss` of that address, where it has one: from whom the answer is.
+   *
+   * @generated from field: string iss = 4;
+   */
+  iss: string;
+
+  /**
+   * `error` of that address, where it has one in place of the code.
+   *
+   * @generated from field: string error = 5;
+   */
+  error: string;
+
+  /**
+   * The caller's password.
+   *
+   * @generated from field: string current_password = 6;
+   */
+  currentPassword: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.LinkOpenIdIdentityRequest.
+ * Use `create(LinkOpenIdIdentityRequestSchema)` to create a new message.
+ */
+export const LinkOpenIdIdentityRequestSchema: GenMessage<LinkOpenIdIdentityRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 38);
+
+/**
+ * See LinkOpenIdIdentity.
+ *
+ * @generated from message commerce.user.v1.LinkOpenIdIdentityResponse
+ */
+export type LinkOpenIdIdentityResponse = Message<"commerce.user.v1.LinkOpenIdIdentityResponse"> & {
+  /**
+   * What was added.
+   *
+   * @generated from field: commerce.user.v1.ExternalIdentity identity = 1;
+   */
+  identity?: ExternalIdentity | undefined;
+};
+
+/**
+ * Describes the message commerce.user.v1.LinkOpenIdIdentityResponse.
+ * Use `create(LinkOpenIdIdentityResponseSchema)` to create a new message.
+ */
+export const LinkOpenIdIdentityResponseSchema: GenMessage<LinkOpenIdIdentityResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 39);
+
+/**
+ * See ListExternalIdentities.
+ *
+ * @generated from message commerce.user.v1.ListExternalIdentitiesRequest
+ */
+export type ListExternalIdentitiesRequest = Message<"commerce.user.v1.ListExternalIdentitiesRequest"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.ListExternalIdentitiesRequest.
+ * Use `create(ListExternalIdentitiesRequestSchema)` to create a new message.
+ */
+export const ListExternalIdentitiesRequestSchema: GenMessage<ListExternalIdentitiesRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 40);
+
+/**
+ * See ListExternalIdentities.
+ *
+ * @generated from message commerce.user.v1.ListExternalIdentitiesResponse
+ */
+export type ListExternalIdentitiesResponse = Message<"commerce.user.v1.ListExternalIdentitiesResponse"> & {
+  /**
+   * At most one of each issuer.
+   *
+   * @generated from field: repeated commerce.user.v1.ExternalIdentity identities = 1;
+   */
+  identities: ExternalIdentity[];
+};
+
+/**
+ * Describes the message commerce.user.v1.ListExternalIdentitiesResponse.
+ * Use `create(ListExternalIdentitiesResponseSchema)` to create a new message.
+ */
+export const ListExternalIdentitiesResponseSchema: GenMessage<ListExternalIdentitiesResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 41);
+
+/**
+ * See UnlinkExternalIdentity.
+ *
+ * @generated from message commerce.user.v1.UnlinkExternalIdentityRequest
+ */
+export type UnlinkExternalIdentityRequest = Message<"commerce.user.v1.UnlinkExternalIdentityRequest"> & {
+  /**
+   * The identity's id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.UnlinkExternalIdentityRequest.
+ * Use `create(UnlinkExternalIdentityRequestSchema)` to create a new message.
+ */
+export const UnlinkExternalIdentityRequestSchema: GenMessage<UnlinkExternalIdentityRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 42);
+
+/**
+ * See UnlinkExternalIdentity.
+ *
+ * @generated from message commerce.user.v1.UnlinkExternalIdentityResponse
+ */
+export type UnlinkExternalIdentityResponse = Message<"commerce.user.v1.UnlinkExternalIdentityResponse"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.UnlinkExternalIdentityResponse.
+ * Use `create(UnlinkExternalIdentityResponseSchema)` to create a new message.
+ */
+export const UnlinkExternalIdentityResponseSchema: GenMessage<UnlinkExternalIdentityResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 43);
+
+/**
  * What the token of a mail's link lets its holder do.
  *
  * @generated from enum commerce.user.v1.MailTokenPurpose
@@ -950,6 +1381,75 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof ConfirmEmailRequestSchema;
     output: typeof ConfirmEmailResponseSchema;
+  },
+  /**
+   * Lists the OpenID providers that this shop takes a login of, for one button each. None: there is but Login.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.ListLoginProviders
+   */
+  listLoginProviders: {
+    methodKind: "unary";
+    input: typeof ListLoginProvidersRequestSchema;
+    output: typeof ListLoginProvidersResponseSchema;
+  },
+  /**
+   * Begins a login at an OpenID provider: the browser goes to `authorization_url`, and keeps the `login_token`. The
+   * provider sends it back to the shop's redirect page with the code and the state that FinishOpenIdLogin takes, or with
+   * `link` LinkOpenIdIdentity. A provider that does not answer within five seconds is PEER_DOWN.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.StartOpenIdLogin
+   */
+  startOpenIdLogin: {
+    methodKind: "unary";
+    input: typeof StartOpenIdLoginRequestSchema;
+    output: typeof StartOpenIdLoginResponseSchema;
+  },
+  /**
+   * Opens a session, as Login does, with what the provider sent the browser back with. Whoever comes for the first time
+   * gets an account, where the provider vouches for the email, EMAIL_UNVERIFIED, and nobody has it, LOGIN_LINK_REQUIRED.
+   * Whatever is wrong with the answer, its login token, or the account is OPENID_LOGIN_INVALID: begin again. Tries are
+   * limited by the client's address, RATE_LIMITED. A provider that does not answer within five seconds is PEER_DOWN; the
+   * same call may be made again.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.FinishOpenIdLogin
+   */
+  finishOpenIdLogin: {
+    methodKind: "unary";
+    input: typeof FinishOpenIdLoginRequestSchema;
+    output: typeof FinishOpenIdLoginResponseSchema;
+  },
+  /**
+   * Adds a login at a provider to the caller's account, one of each issuer: IDENTITY_TAKEN. It takes the password too,
+   * CREDENTIALS_INVALID: who has but a stolen session must not stay in. Whoever has none sets one by
+   * RequestPasswordReset. Otherwise as FinishOpenIdLogin.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.LinkOpenIdIdentity
+   */
+  linkOpenIdIdentity: {
+    methodKind: "unary";
+    input: typeof LinkOpenIdIdentityRequestSchema;
+    output: typeof LinkOpenIdIdentityResponseSchema;
+  },
+  /**
+   * Lists the logins at providers that open the caller's account, the oldest first.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.ListExternalIdentities
+   */
+  listExternalIdentities: {
+    methodKind: "unary";
+    input: typeof ListExternalIdentitiesRequestSchema;
+    output: typeof ListExternalIdentitiesResponseSchema;
+  },
+  /**
+   * Removes such a login from the caller's account and ends the caller's other sessions. Doing it again changes nothing.
+   * The last one stays where the account has no password: LAST_LOGIN.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.UnlinkExternalIdentity
+   */
+  unlinkExternalIdentity: {
+    methodKind: "unary";
+    input: typeof UnlinkExternalIdentityRequestSchema;
+    output: typeof UnlinkExternalIdentityResponseSchema;
   },
   /**
    * Reads to whom a mail goes, with the token of its link. For the role that sends mails.
