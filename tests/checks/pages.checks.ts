@@ -3,7 +3,7 @@ import { adding, copyRepository, replacing } from "./copy.ts";
 import { findsFaults } from "./fault.ts";
 
 const addKey = (desc: string) =>
-  replacing("  config: {},", `  config: { GREETING: str({ default: "Hello"${desc} }) },`);
+  replacing("  config: {\n", `  config: {\n    GREETING: str({ default: "Hello"${desc} }),\n`);
 const withStr = (change: (text: string) => string) => (text: string) =>
   `import { str } from "envalid";\n${change(text)}`;
 
