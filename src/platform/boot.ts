@@ -313,7 +313,7 @@ export async function boot(options: BootOptions): Promise<System> {
       role,
       log,
       strictJson: edge,
-      ...(edge && { trustedProxies: config.trustedProxies }),
+      ...(edge && { trustedProxies: config.trustedProxies, browsers: { origins: config.corsOrigins } }),
       ...(!edge && { limits: innerLimits }),
       services: pipeline.services.map(({ service }) => service),
       ...(edge && { hide: (method) => accessRule(method).level === "internal" }),

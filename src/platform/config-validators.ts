@@ -87,6 +87,26 @@ export const addressList = makeExactValidator<readonly string[]>((input) => {
   return addresses;
 });
 
+/**
+ * Origins as browsers write them in the Origin header, `https://shop.example.com,http://localhost:5173`: compared as they
+ * stand, so another way to write one would never match.
+ */
+export const originList = makeExactValidator<readonly string[]>((input) => {
+  const origins = input.split(",").map((origin) => origin.trim());
+  for (const origin of origins) {
+    const url = URL.parse(origin);
+    // Not quoted: it may have a password.
+    if (url && (url.username !== "" || url.password !== "")) throw new Error("must be origins without a user");
+    if (!url || !/^https?:$/.test(url.protocol) || url.hostname.includes("*")) {
+      throw new Error(`must be origins, each in full as https://shop.example.com, not "${origin}"`);
+    }
+    if (url.origin !== origin) {
+      throw new Error(`must be origins as browsers write them, without a path: "${url.origin}", not "${origin}"`);
+    }
+  }
+  return origins;
+});
+
 /** Reads keys; what is wrong with them is added to a list, so that all of it can be told at once. */
 export type Read = <C extends ConfigSpec>(spec: C) => ConfigOf<C>;
 

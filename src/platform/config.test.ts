@@ -84,6 +84,46 @@ describe("problems", () => {
     ]);
   });
 
+  test("origins are those that browsers send: no pattern, no path, no default port, none without a host", () => {
+    const origins = "https://shop.example, http://localhost:5173,http://[::1]:8080";
+    expect(parse({ CORS_ORIGINS: origins }).corsOrigins).toEqual([
+      "https://shop.example",
+      "http://localhost:5173",
+      "http://[::1]:8080",
+    ]);
+    expect(parse({}).corsOrigins).toEqual([]);
+    const bad = [
+      "*",
+      "null",
+      "https://*.shop.example",
+      "shop.example",
+      "//shop.example",
+      "ftp://shop.example",
+      "https://",
+    ];
+    for (const origin of [...bad, "https://a.example,", "https://a.example,,https://b.example"]) {
+      expect(problems({ CORS_ORIGINS: origin })).toEqual([
+        expect.stringMatching(/^CORS_ORIGINS: must be origins, each in full as https:\/\/shop\.example\.com, not "/),
+      ]);
+    }
+    for (const origin of [
+      "https://shop.example/",
+      "https://shop.example/cart",
+      "https://shop.example?",
+      "https://shop.example#",
+      "https://shop.example:443",
+      "https://Shop.example",
+      "HTTPS://shop.example",
+    ]) {
+      expect(problems({ CORS_ORIGINS: origin })).toEqual([
+        `CORS_ORIGINS: must be origins as browsers write them, without a path: "https://shop.example", not "${origin}"`,
+      ]);
+    }
+    expect(problems({ CORS_ORIGINS: "https://ada:hunter2@shop.example" })).toEqual([
+      "CORS_ORIGINS: must be origins without a user",
+    ]);
+  });
+
   test("where all run and one has a database of its own, the others need one too", () => {
     expect(problems({ USER_DATABASE_URL: "postgres://h/u" })).toEqual([
       "ORDER_DATABASE_URL: is missing, as are DATABASE_URL and POSTGRES_HOST",

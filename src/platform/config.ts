@@ -5,6 +5,7 @@ import {
   host,
   httpUrl,
   listenAddress,
+  originList,
   port,
   publicUrl,
   reader,
@@ -49,6 +50,8 @@ export interface Config {
   readonly listenHost: string;
   /** Addresses of proxies in front, see TRUSTED_PROXIES. */
   readonly trustedProxies: readonly string[];
+  /** Origins whose pages may read answers, see CORS_ORIGINS. */
+  readonly corsOrigins: readonly string[];
   /** The folder of the keys of roles; undefined: they follow from the secret. */
   readonly keysDir: string | undefined;
   readonly log: { readonly level: string; readonly format: "pretty" | "json" | undefined };
@@ -87,6 +90,11 @@ const platformSpec = {
     default: undefined,
     desc: "Addresses of the proxies in front of the gateway, whose X-Forwarded-For tells the client's; a comma list",
     example: "10.0.0.0/8",
+  }),
+  CORS_ORIGINS: originList({
+    default: undefined,
+    desc: "Origins whose pages in a browser may call the gateway and read its answers, exactly as browsers write them; a comma list; empty: none but its own",
+    example: "https://shop.example.com,http://localhost:5173",
   }),
   KEYS_DIR: str({
     default: undefined,
@@ -204,6 +212,7 @@ export function readConfig(
     dataDir: base.DATA_DIR,
     listenHost: base.LISTEN_HOST ?? (named === undefined ? "127.0.0.1" : "0.0.0.0"),
     trustedProxies: base.TRUSTED_PROXIES ?? [],
+    corsOrigins: base.CORS_ORIGINS ?? [],
     keysDir: base.KEYS_DIR,
     log: { level: base.LOG_LEVEL, format: base.LOG_FORMAT as "pretty" | "json" | undefined },
     secret: TOKEN_SECRET,

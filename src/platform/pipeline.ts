@@ -32,8 +32,11 @@ const PATIENCE_MS = 500;
 
 /** What a role does about all its calls. */
 export interface PipelineHooks {
-  /** Lets a call in, before anything else is done for it. @throws AppError RATE_LIMITED */
-  readonly admit?: (call: Call) => Promise<void>;
+  /**
+   * Lets a call in, before anything else is done for it. What it answers is called once, at the end of the call, however
+   * that comes. @throws AppError RATE_LIMITED, OVERLOADED
+   */
+  readonly admit?: (call: Call) => Promise<() => void>;
   /** Follows a call, from before access to the end. */
   readonly observe?: Observe;
 }
@@ -63,9 +66,10 @@ export function createPipeline(
       const traffic = streamsUp(call.method) ? { received: 0, sent: 0 } : undefined;
       let failure: AppError | undefined;
       let observer: CallObserver | undefined;
+      let leave: (() => void) | undefined;
       try {
         const handler = handlerOf(call.method) as AnyUnary;
-        await admit?.(call);
+        leave = await admit?.(call);
         observer = observe?.(call, input);
         const request = checked(check, call, input, traffic);
         await begun(call, observer);
@@ -77,6 +81,7 @@ export function createPipeline(
         failure = toAppError(error, call);
         throw failure;
       } finally {
+        leave?.();
         logCall(call, startedAt, failure, traffic);
         observer?.end(failure, traffic);
       }
@@ -88,9 +93,10 @@ export function createPipeline(
       let failure: AppError | undefined;
       let finished = false;
       let observer: CallObserver | undefined;
+      let leave: (() => void) | undefined;
       try {
         const handler = handlerOf(call.method) as AnyStream;
-        await admit?.(call);
+        leave = await admit?.(call);
         observer = observe?.(call, input);
         const request = checked(check, call, input, traffic);
         await begun(call, observer);
@@ -103,6 +109,7 @@ export function createPipeline(
         failure = toAppError(error, call);
         throw failure;
       } finally {
+        leave?.();
         // Neither finished nor failed: the reader went away and closed the iteration.
         if (!finished && !failure) failure = errors.CANCELED();
         logCall(call, startedAt, failure, traffic);

@@ -8,6 +8,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { fastify } from "fastify";
 import { Health } from "#gen/grpc/health/v1/health_pb.ts";
 import { clientAddressOf } from "./client-address.ts";
+import { createCors } from "./cors.ts";
 import type { HttpAnswer, RpcHandler } from "./edge.ts";
 import { refuse, refuseUnknownPath, refuseUnservable } from "./edge.ts";
 import { mendErrors } from "./edge-mend.ts";
@@ -20,6 +21,7 @@ import type { PortLimits } from "./one-port.ts";
 import { createOnePort } from "./one-port.ts";
 import { REQUEST_ID_HEADER, receivedFrom, receivedId } from "./request-id.ts";
 import { reflectionRoutes, reflectionServices } from "./reflection.ts";
+import { setSecurityHeaders } from "./security-headers.ts";
 import type { TrafficLimits } from "./traffic-limits.ts";
 import { limitArrival, limitResponse } from "./traffic-limits.ts";
 import { wireRegistry } from "./wire.ts";
@@ -58,6 +60,8 @@ export interface ServerOptions {
   readonly readiness: () => Promise<Readiness>;
   /** Whether an unknown JSON field is refused: at the edge, so that a misspelt or invented one is not silently lost. */
   readonly strictJson?: boolean;
+  /** Where browsers come: answers have security headers, and pages of these origins may read them. */
+  readonly browsers?: { readonly origins: readonly string[] };
   /** Methods that reflection does not show. */
   readonly hide?: (method: DescMethod) => boolean;
   /** Plain HTTP routes and hooks of the role. */
@@ -111,10 +115,21 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     return503OnClosing: false,
     bodyLimit: limits.messageBytes,
     trustProxy: options.trustedProxies?.length ? [...options.trustedProxies] : false,
-    frameworkErrors: (error, request, reply) => answerHttpError(error, request as FastifyRequest, reply as never),
+    // Before any hook.
+    frameworkErrors: (error, request, reply) => {
+      if (!answerBrowser(request as FastifyRequest, reply)) answerHttpError(error, request as FastifyRequest, reply);
+    },
   });
+  const cors = options.browsers && createCors(options.browsers.origins);
 
-  function answerHttpError(error: unknown, request: FastifyRequest, reply: Parameters<typeof refuse>[1]): void {
+  /** Sets what browsers need to know; answers whether that is all they asked for. */
+  function answerBrowser(request: FastifyRequest, reply: FastifyReply): boolean {
+    if (!cors) return false;
+    setSecurityHeaders(request, reply);
+    return cors.begin(request, reply);
+  }
+
+  function answerHttpError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
     const [refusal, http] = httpErrorOf(error);
     void reply.header(REQUEST_ID_HEADER, request.id);
     if (refusal.kind === "internal") {
@@ -143,8 +158,13 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   // Not a handler: that would run only once the body is parsed.
   app.addHook("onRequest", (request, reply, done) => {
     void reply.header(REQUEST_ID_HEADER, request.id);
+    if (answerBrowser(request, reply)) return;
     if (request.is404) logRefusal(refuseUnknownPath(request, reply), pathOf(request), request.id);
     else done();
+  });
+  app.addHook("onSend", (_request, reply, _payload, done) => {
+    cors?.finish(reply);
+    done();
   });
 
   const handlers = new Map<string, RpcHandler>();

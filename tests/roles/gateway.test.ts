@@ -73,7 +73,7 @@ async function startGateway(onForwarded: Forwarded = () => undefined): Promise<G
   };
   const role = await startTestRole("gateway", definition, {
     edge: true,
-    config: { RATE_LIMITS: "off" },
+    config: { RATE_LIMITS: "off", STREAMS_PER_CALLER: 20, CALLS_AT_ONCE: 1_000, CALLS_WAITING: 500 },
     peers: [
       peer(UserService, {
         async createUser() {

@@ -228,7 +228,7 @@ test("an instance that stops hands on what it has at once", async () => {
 });
 
 test("a saga of a version that this build does not know is left alone", async () => {
-  await using shop = await startCheckout({ overloadMs: 100 });
+  await using shop = await startCheckout({}, { ORDER_OVERLOAD_SECONDS: 0.1 });
   shop.model.down.add("reserve");
   const { id } = await shop.place();
   await until(() => shop.model.asked(id).length > 0);
@@ -248,7 +248,7 @@ test("a saga of a version that this build does not know is left alone", async ()
 
 describe("overload", () => {
   test("where orders wait too long no more are taken; what has a key is answered all the same", async () => {
-    await using shop = await startCheckout({ concurrent: 0, overloadMs: 300 });
+    await using shop = await startCheckout({ concurrent: 0 }, { ORDER_OVERLOAD_SECONDS: 0.3 });
     const idempotencyKey = randomUUID();
     const first = await shop.place("tok_approved", { idempotencyKey });
     await until(async () => (await refusedWith(shop)) === "OVERLOADED");
@@ -263,7 +263,10 @@ describe("overload", () => {
   });
 
   test("orders that wait for somebody else do not count", async () => {
-    await using shop = await startCheckout({ overloadMs: 100, askAgainMs: 3_600_000, mostPauseMs: 3_600_000 });
+    await using shop = await startCheckout(
+      { askAgainMs: 3_600_000, mostPauseMs: 3_600_000 },
+      { ORDER_OVERLOAD_SECONDS: 0.1 },
+    );
     const waiting = [await shop.place("tok_requires_action"), await shop.place("tok_pending")];
     await until(async () => {
       const rows = await Promise.all(waiting.map(({ id }) => sagaOf(shop, id)));

@@ -85,7 +85,12 @@ export function cataloguePeers(catalogue: Catalogue): readonly ServedService[] {
 }
 
 /** The role's own configuration where nothing is said. */
-export const orderConfig = { TAX_TABLE: sampleTaxTable, ORDER_PAYMENT_SECONDS: 1_800, ORDER_HOLD_SECONDS: 2_100 };
+export const orderConfig = {
+  TAX_TABLE: sampleTaxTable,
+  ORDER_PAYMENT_SECONDS: 1_800,
+  ORDER_HOLD_SECONDS: 2_100,
+  ORDER_OVERLOAD_SECONDS: 30,
+};
 
 /** A shop in a hurry. */
 export const hasty: SagaTimings = {

@@ -1,9 +1,10 @@
 import { hostname } from "node:os";
 import { GatewayService } from "#gen/commerce/gateway/v1/gateway_pb.ts";
 import { serve } from "../../platform/call.ts";
-import { str } from "../../platform/config.ts";
+import { str, wholeNumber } from "../../platform/config.ts";
 import { newId } from "../../platform/id.ts";
 import { defineRole } from "../../platform/role.ts";
+import { admitCalls } from "./admit-calls.ts";
 import { createApiKeys } from "./api-keys.ts";
 import { auditCalls } from "./audit-calls.ts";
 import { emptyChain } from "./audit-chain.ts";
@@ -11,13 +12,12 @@ import { createAudit } from "./audit.ts";
 import { forwardService } from "./forward.ts";
 import { createIdentify } from "./identify.ts";
 import { userPeer } from "./peers.ts";
-import { createRateLimits } from "./rate-limits.ts";
+import type { Limited } from "./rate-limits.ts";
 import { followRevocations } from "./revocations.ts";
 import { createGatewayRpc } from "./rpc.ts";
 import type { GatewayTables } from "./schema.ts";
 import { createSigningKeys } from "./signing-keys.ts";
 import { appendAudit } from "./store-audit.ts";
-import { refuseOthersLogin } from "./tryout.ts";
 import { findLiveApiKeys, updateLastUses } from "./store.ts";
 
 /** On which the revocation of an API key is told to the other gateways: its id. */
@@ -37,11 +37,27 @@ export default defineRole({
       desc: "Whose calls are limited in number: all, others (all but those from this machine), off; empty: others where the shop is tried out on its own Postgres, else all",
       example: "all",
     }),
+    STREAMS_PER_CALLER: wholeNumber(
+      1,
+      100_000,
+    )({
+      default: 20,
+      desc: "Streams that one user, or one address without a login, may have open at once at each gateway; for whose RATE_LIMITS says",
+    }),
+    CALLS_AT_ONCE: wholeNumber(
+      1,
+      1_000_000,
+    )({
+      default: 1_000,
+      desc: "Unary calls that each gateway carries out at once; more wait for up to a second, then they are OVERLOADED",
+    }),
+    CALLS_WAITING: wholeNumber(
+      0,
+      1_000_000,
+    )({ default: 500, desc: "Unary calls that may wait so at each gateway; more are OVERLOADED at once" }),
   },
   start({ config, tryout, database, broadcast, others, peers, pages, clock, log, stopping }) {
     const db = database<GatewayTables>();
-    const rates = config.RATE_LIMITS ?? (tryout ? "others" : "all");
-    const limitRate = rates === "off" ? undefined : createRateLimits({ loopback: rates === "all" });
     const user = userPeer(peers);
     const keys = createSigningKeys(() => user.listSigningKeys());
     const revocations = followRevocations({
@@ -77,10 +93,13 @@ export default defineRole({
         serve(GatewayService, createGatewayRpc({ db, pages, clock, apiKeys: { revoked } })),
       ],
       identify: createIdentify({ keys, revocations, apiKeys, now: () => clock.now().getTime() }),
-      admit: async (call) => {
-        if (tryout) refuseOthersLogin(call);
-        await limitRate?.(call);
-      },
+      admit: admitCalls({
+        tryout,
+        limited: (config.RATE_LIMITS as Limited | undefined) ?? (tryout ? "others" : "all"),
+        streamsPerCaller: config.STREAMS_PER_CALLER,
+        callsAtOnce: config.CALLS_AT_ONCE,
+        callsWaiting: config.CALLS_WAITING,
+      }),
       observe: auditCalls({ audit, clock }),
       async close() {
         await Promise.all(hints.map((hint) => hint.close()));

@@ -32,7 +32,7 @@ async function countAdmitted(limit: (call: Call) => Promise<void>, times: number
 }
 
 test("a method's own limit, told with the time to come back", async () => {
-  const limit = createRateLimits({ loopback: true });
+  const limit = createRateLimits("all");
   expect(await countAdmitted(limit, 40, () => call(login))).toBe(30);
   vi.advanceTimersByTime(45_000);
   await expect(limit(call(login))).rejects.toMatchObject({
@@ -43,7 +43,7 @@ test("a method's own limit, told with the time to come back", async () => {
 });
 
 test("reads together, writes together, each caller alone", async () => {
-  const limit = createRateLimits({ loopback: true });
+  const limit = createRateLimits("all");
   const reads = [getProduct, queryProducts];
   expect(await countAdmitted(limit, 1_300, (n) => call(reads[n % 2] ?? getProduct))).toBe(1_200);
   expect(await countAdmitted(limit, 400, () => call(addProduct))).toBe(300);
@@ -52,7 +52,7 @@ test("reads together, writes together, each caller alone", async () => {
 });
 
 test("who works for the shop may call ten times as often", async () => {
-  const limit = createRateLimits({ loopback: true });
+  const limit = createRateLimits("all");
   const clerk: Subject = { kind: "user", id: "clerk", permissions: ["order.write"] };
   const machine: Subject = { kind: "machine", id: "1", permissions: [] };
   for (const subject of [clerk, machine]) {
@@ -61,20 +61,20 @@ test("who works for the shop may call ten times as often", async () => {
 });
 
 test("what anybody may call is counted by address, however many accounts call", async () => {
-  const limit = createRateLimits({ loopback: true });
+  const limit = createRateLimits("all");
   const account = (n: number): Subject => ({ kind: "user", id: `account ${String(n)}`, permissions: [] });
   expect(await countAdmitted(limit, 100, (n) => call(createUser, FAR, account(n)))).toBe(20);
   expect(await countAdmitted(limit, 100, (n) => call(createUser, `203.0.113.${String(n)}`, ada))).toBe(20);
 });
 
 test("clients of IPv4 are told apart, however their address is written", async () => {
-  const limit = createRateLimits({ loopback: true });
+  const limit = createRateLimits("all");
   expect(await countAdmitted(limit, 100, (n) => call(login, `::ffff:198.51.100.${String(n)}`))).toBe(100);
   expect(await countAdmitted(limit, 40, (n) => call(login, `198.51.100.200:${String(1_000 + n)}`))).toBe(30);
 });
 
 test("a user is one caller, from wherever; so is a network of IPv6", async () => {
-  const limit = createRateLimits({ loopback: true });
+  const limit = createRateLimits("all");
   expect(await countAdmitted(limit, 400, (n) => call(addProduct, `203.0.113.${String(n % 200)}`, ada))).toBe(300);
   expect(await countAdmitted(limit, 40, (n) => call(login, `2001:db8:0:1::${n.toString(16)}`))).toBe(30);
   expect(await countAdmitted(limit, 1, () => call(login, "2001:db8::1:0:0:0:1"))).toBe(0);
@@ -82,10 +82,10 @@ test("a user is one caller, from wherever; so is a network of IPv6", async () =>
 });
 
 test.each(["127.0.0.1", "::1", "::ffff:127.0.0.1", "127.1.2.3"])("%s is this machine", async (address) => {
-  expect(await countAdmitted(createRateLimits({ loopback: false }), 100, () => call(login, address))).toBe(100);
-  expect(await countAdmitted(createRateLimits({ loopback: true }), 100, () => call(login, address))).toBe(30);
+  expect(await countAdmitted(createRateLimits("others"), 100, () => call(login, address))).toBe(100);
+  expect(await countAdmitted(createRateLimits("all"), 100, () => call(login, address))).toBe(30);
 });
 
 test.each([FAR, "::2", "1::1", undefined, "10.127.0.1"])("%s is not", async (address) => {
-  expect(await countAdmitted(createRateLimits({ loopback: false }), 100, () => call(login, address ?? ""))).toBe(30);
+  expect(await countAdmitted(createRateLimits("others"), 100, () => call(login, address ?? ""))).toBe(30);
 });

@@ -11,16 +11,19 @@ import { rateLimit } from "../../platform/rules/rate-limit.ts";
 /** Calls of a machine, or of a user with permissions, count so much less: they work for the shop. */
 const STAFF_FACTOR = 10;
 
-/** Whether callers from this machine are limited as others are. */
-export interface RateLimitOptions {
-  readonly loopback: boolean;
+/** Whose calls are limited in number: all, all but those from this machine, nobody's; see RATE_LIMITS. */
+export type Limited = "all" | "others" | "off";
+
+/** Whether a call is limited. */
+export function isLimited(limited: Limited, { clientAddress = "" }: Call): boolean {
+  return limited === "all" || (limited === "others" && !isLoopbackAddress(clientAddress));
 }
 
 /** Counts a call. @throws AppError RATE_LIMITED with the time until the next may come */
 export type LimitRate = (call: Call) => Promise<void>;
 
 /** Counts calls in this process, by method and caller, in windows that begin with the first call. */
-export function createRateLimits({ loopback }: RateLimitOptions): LimitRate {
+export function createRateLimits(limited: Limited): LimitRate {
   const limiters = new Map<string, RateLimiterMemory>();
 
   function limiterOf({ name, seconds }: RateLimit, calls: number): RateLimiterMemory {
@@ -47,7 +50,7 @@ export function createRateLimits({ loopback }: RateLimitOptions): LimitRate {
 
   return async (call) => {
     const { clientAddress = "", method, subject } = call;
-    if (!loopback && isLoopbackAddress(clientAddress)) return;
+    if (!isLimited(limited, call)) return;
     const who = subjectKey(subject);
     // Accounts cost nothing: what anybody may call is counted by address, whoever it is.
     const isByAddress = who === "" || (hasOwnLimit(method) && accessRule(method).level === "public");

@@ -40,6 +40,10 @@ export function orderRole(timings: SagaTimings = sagaTimings): RoleDefinition {
         default: 2_100,
         desc: "Seconds that the units of an order are held until it is paid; more than ORDER_PAYMENT_SECONDS",
       }),
+      ORDER_OVERLOAD_SECONDS: seconds({
+        default: 30,
+        desc: "Seconds that the longest due order may wait to be carried on; beyond it no more orders are taken, OVERLOADED",
+      }),
     },
     start({ config, database, listen, outbox, peers, pages, clock, stopping, wakeInbox, log }) {
       const { ORDER_HOLD_SECONDS: holdSeconds, ORDER_PAYMENT_SECONDS: paymentSeconds } = config;
@@ -64,6 +68,7 @@ export function orderRole(timings: SagaTimings = sagaTimings): RoleDefinition {
           log,
         },
         timings,
+        config.ORDER_OVERLOAD_SECONDS * 1_000,
       );
       const { wake, isOverloaded } = sagas;
       const handlers = orderRpc({

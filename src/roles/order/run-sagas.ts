@@ -15,8 +15,6 @@ export interface SagaTimings extends Omit<SagaLimits, "paymentMs"> {
   readonly callMs: number;
   /** Between looks for what another process left, or what has become due. */
   readonly pollMs: number;
-  /** That the longest due saga may wait; beyond it the shop takes no more orders. */
-  readonly overloadMs: number;
   /** Sagas of one process at the same time. */
   readonly concurrent: number;
   /** Beside them, those that ask for a payment again. */
@@ -27,7 +25,6 @@ export const sagaTimings: SagaTimings = {
   leaseMs: 10_000,
   callMs: 8_000,
   pollMs: 1_000,
-  overloadMs: 30_000,
   concurrent: 64,
   concurrentAgain: 16,
   leastPauseMs: 200,
@@ -51,10 +48,13 @@ export interface SagaRunner {
   close(): Promise<void>;
 }
 
-/** Carries out what is due, in this process, until it is closed. */
-export function startSagas(context: SagaContext, timings: SagaTimings): SagaRunner {
+/**
+ * Carries out what is due, in this process, until it is closed.
+ * @param overloadMs that the longest due saga may wait; beyond it the shop takes no more orders
+ */
+export function startSagas(context: SagaContext, timings: SagaTimings, overloadMs: number): SagaRunner {
   const { db, log } = context;
-  const { leaseMs, pollMs, overloadMs, concurrent, concurrentAgain } = timings;
+  const { leaseMs, pollMs, concurrent, concurrentAgain } = timings;
   const closing = new AbortController();
   const inTurn = createTurns(NOTES_AT_ONCE, concurrent);
   const underWay = new Set<Promise<void>>();
