@@ -33,6 +33,7 @@ test("so many are inside, so many wait in order, and the rest is refused at once
   expect([third.leaves.length, fourth.leaves.length]).toEqual([1, 0]);
   // Its place went to the third; the next who comes waits behind the fourth.
   const fifth = await follow(enter(patient));
+  expect(fifth.leaves).toHaveLength(0);
   inside.leaves[1]?.();
   third.leaves[0]?.();
   await vi.advanceTimersByTimeAsync(0);

@@ -120,9 +120,9 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       if (!answerBrowser(request as FastifyRequest, reply)) answerHttpError(error, request as FastifyRequest, reply);
     },
   });
-  const cors = options.browsers && createCors(options.browsers.origins);
+  const cors = options.browsers && createCors(options.browsers.origins, refuseAndLog);
 
-  /** Sets what browsers need to know; answers whether that is all they asked for. */
+  /** Sets what browsers need to know; answers whether that was all, as of a preflight. */
   function answerBrowser(request: FastifyRequest, reply: FastifyReply): boolean {
     if (!cors) return false;
     setSecurityHeaders(request, reply);
@@ -137,6 +137,10 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     } else logRefusal(refusal, pathOf(request), request.id);
     refuse(request, reply, refusal, http);
   }
+  function refuseAndLog(request: FastifyRequest, reply: FastifyReply, error: AppError, http?: HttpAnswer): void {
+    logRefusal(error, pathOf(request), request.id);
+    refuse(request, reply, error, http);
+  }
   /** Without the message: that of an unreadable request quotes it. */
   function logRefusal({ kind, reason, details }: AppError, path: string, requestId: string): void {
     const line = { role, requestId, method: path.slice(1), code: kind, reason };
@@ -150,10 +154,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     limits,
     stopping: stopping.signal,
     addressOf,
-    refuse(request, reply, error, http) {
-      logRefusal(error, pathOf(request), request.id);
-      refuse(request, reply, error, http);
-    },
+    refuse: refuseAndLog,
   });
   // Not a handler: that would run only once the body is parsed.
   app.addHook("onRequest", (request, reply, done) => {

@@ -111,18 +111,32 @@ describe("the streams of one caller", () => {
     for await (const _message of stream);
   }
 
-  async function openRaw(
-    path: string,
-    message: object,
-    account?: Buyer["account"],
-  ): Promise<[ClientRequest, IncomingMessage]> {
-    const authorization = account && `Bearer ${await tokenOf(shop.url, account)}`;
-    const headers = { "content-type": "application/connect+json", ...(authorization && { authorization }) };
-    const sent = request(shop.url + path, { method: "POST", headers, agent: false });
-    sent.on("error", () => undefined).end(enveloped(Buffer.from(JSON.stringify(message))));
+  /** A stream as nothing but HTTP/1.1, once it has begun to answer. */
+  async function openRaw(path: string, body?: object): Promise<[ClientRequest, IncomingMessage]> {
+    const authorization = `Bearer ${await tokenOf(shop.url, buyer.account)}`;
+    const sent = request(shop.url + path, {
+      method: body ? "POST" : "GET",
+      headers: { authorization, ...(body && { "content-type": "application/connect+json" }) },
+      agent: false,
+    });
+    sent.on("error", () => undefined).end(body && enveloped(Buffer.from(JSON.stringify(body))));
     const [response] = (await once(sent, "response")) as [IncomingMessage];
     response.on("error", () => undefined);
     return [sent, response];
+  }
+
+  /** Reads a little, then nothing, and goes when the server has no more room to write to. */
+  async function stopReading([sent, response]: [ClientRequest, IncomingMessage]): Promise<void> {
+    await once(response, "data");
+    response.pause();
+    let read = -1;
+    let looks = 0;
+    await until(() => {
+      looks = read === response.socket.bytesRead ? looks + 1 : 0;
+      read = response.socket.bytesRead;
+      return looks > 10;
+    });
+    sent.destroy();
   }
 
   async function* endless(): AsyncGenerator<MessageInitShape<typeof CreateOrdersRequestSchema>> {
@@ -133,7 +147,7 @@ describe("the streams of one caller", () => {
   /** Every way in which a stream ends, for whom its slots are, and what it does. */
   const endings: Record<string, [Open, () => Promise<void>]> = {
     ...Object.fromEntries(
-      (["gRPC", "gRPC-Web", "Connect binary", "Connect JSON over HTTP/1.1"] as const).map((protocol) => [
+      (["gRPC", "gRPC-Web", "Connect binary", "Connect JSON over HTTP/1.1", "REST"] as const).map((protocol) => [
         `its client leaves, ${protocol}`,
         [
           watch,
@@ -149,12 +163,23 @@ describe("the streams of one caller", () => {
     "its connection breaks, HTTP/1.1": [
       watch,
       async () => {
-        const [sent, response] = await openRaw(
-          "/commerce.order.v1.OrderService/WatchOrder",
-          { id: orderId },
-          buyer.account,
-        );
+        const [sent, response] = await openRaw("/commerce.order.v1.OrderService/WatchOrder", { id: orderId });
         await once(response, "data");
+        sent.destroy();
+      },
+    ],
+    "its connection breaks, REST": [
+      watch,
+      async () => {
+        const [sent, response] = await openRaw(`/api/v1/orders/${orderId}/events:stream`);
+        await once(response, "data");
+        sent.destroy();
+      },
+    ],
+    "its connection breaks before its first message, REST": [
+      watch,
+      async () => {
+        const [sent] = await openRaw(`/api/v1/orders/${orderId}/events:stream?after_position=1000`);
         sent.destroy();
       },
     ],
@@ -174,20 +199,12 @@ describe("the streams of one caller", () => {
       },
     ],
     "its reader stops reading and is gone": [
-      list,
-      async () => {
-        const [sent, response] = await openRaw("/commerce.product.v1.ProductService/ListProducts", {});
-        await once(response, "data");
-        response.pause();
-        let read = -1;
-        let looks = 0;
-        await until(() => {
-          looks = read === response.socket.bytesRead ? looks + 1 : 0;
-          read = response.socket.bytesRead;
-          return looks > 10;
-        });
-        sent.destroy();
-      },
+      watch,
+      async () => stopReading(await openRaw("/commerce.product.v1.ProductService/ListProducts", {})),
+    ],
+    "its reader stops reading and is gone, REST": [
+      watch,
+      async () => stopReading(await openRaw("/api/v1/products:stream")),
     ],
     "all of it is read": [list, () => readAll(nobody().products.listProducts({ limit: 600n }))],
     "its deadline passes": [

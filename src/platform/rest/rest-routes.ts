@@ -91,11 +91,15 @@ export function restRoutes(app: FastifyInstance, pipeline: Pipeline, admit: Admi
     // nginx would keep the messages back.
     headers.set("x-accel-buffering", "no");
     const raw = head(reply, { status: 200, headers });
+    // Else they go with the first message, and a client that waits for a silent stream does not know that it has begun.
+    raw.flushHeaders();
     const body = streamBody(call.method, form, withFirst(first, messages), (thrown) => {
       if (!(thrown instanceof AppError)) call.log.error({ err: thrown }, "unexpected error");
       return toRefusal(thrown, call.requestId);
     });
     await pipe(Readable.from(body), raw).catch(() => undefined);
+    // A client that left before the body was begun: nothing else ends the call.
+    void messages.return?.().catch(() => undefined);
   }
 
   void app.register(async (scope) => {
