@@ -67,7 +67,7 @@ const checks: Record<string, Check> = {
     run: breaksTheRelease,
     mend: "keep the old field or method below proto/ and add a new one; only a release moves proto/release.binpb",
   },
-  generated: { about: "gen/ is what `npm run generate` would write", run: generatedIsCurrent },
+  generated: { about: "gen/, also the client's, is what `npm run generate` would write", run: generatedIsCurrent },
   mails: {
     about: "the layout of mails is what its MJML compiles to",
     run: mailsAreCurrent,

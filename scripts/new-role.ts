@@ -75,6 +75,7 @@ function change(file: string, edit: (text: string) => string): void {
 function settle(where: string, written: readonly string[]): boolean {
   const steps: readonly (readonly [string, ...string[]])[] = [
     ["buf", "generate"],
+    ["node", "scripts/generate-client.ts"],
     ["biome", "format", "--write", ...written.filter((file) => file.endsWith(".ts"))],
     ["node", "scripts/dump-schema.ts"],
     ["node", "scripts/docs.ts"],
@@ -92,6 +93,7 @@ function placesOf(role: string): string[] {
   return [
     `proto/commerce/${role}`,
     `gen/commerce/${role}`,
+    `clients/ts/src/gen/commerce/${role}`,
     `migrations/${role}`,
     `src/roles/${role}`,
     `tests/roles/${role}.test.ts`,

@@ -11,6 +11,7 @@ const registry: Registry = allRoles;
 const RUNNERS: Readonly<Record<string, string>> = {
   "README.md": "tests/journeys/readme.test.ts",
   "docs/adding-a-role.md": "tests/checks/new-role.checks.ts",
+  "clients/ts/README.md": "tests/client/client.test.ts",
 };
 
 /** Pictures: nobody would paste them. */
@@ -51,7 +52,7 @@ function blocksOf(page: string): Snippet[] {
 function pages(): string[] {
   const below = readdirSync(join(root, "docs"), { recursive: true, encoding: "utf8" });
   const docs = below.filter((file) => file.endsWith(".md")).map((file) => `docs/${file.replaceAll("\\", "/")}`);
-  return ["README.md", "CONTRIBUTING.md", ...docs.sort()];
+  return ["README.md", "CONTRIBUTING.md", "clients/ts/README.md", ...docs.sort()];
 }
 
 /** Snippets that nothing runs, and names on the pages that do not exist. */

@@ -93,6 +93,7 @@ test("role:new writes a role, with all its traces and nothing else", async () =>
   const shared = [
     ".env.example",
     "README.md",
+    "clients/ts/src/gen/reasons.ts",
     "docs/architecture.md",
     "docs/configuration.md",
     "docs/data-model.md",
