@@ -66,10 +66,27 @@ findsFaults([
     says: ["tests/journeys/access-matrix.ts has no row for commerce.user.v1.UserService/GetUser"],
   },
   {
+    what: "an rpc without a path of its own, and two with the same",
+    check: "http",
+    plant: {
+      [user]: (text) => {
+        const gone = text.replace('    option (google.api.http) = {get: "/api/v1/users/{id}"};\n', "");
+        return gone.replace('post: "/api/v1/users/{id}:reactivate"', 'post: "/api/v1/users/{who}:deactivate"');
+      },
+    },
+    says: ["UserService.GetUser has no google.api.http option", "has no field who"],
+  },
+  {
+    what: "a path of two rpcs",
+    check: "http",
+    plant: { [user]: replacing('post: "/api/v1/users/{id}:reactivate"', 'post: "/api/v1/users/{id}:deactivate"') },
+    says: ["DeactivateUser and ReactivateUser both serve /api/v1/users/{id}:deactivate"],
+  },
+  {
     what: "an rpc that is gone",
     check: "breaking",
     plant: {
-      [user]: (text) => text.replace(/ {2}\/\/ Lets a deactivated[^}]*?\{[^}]*?\{[^}]*\};\n {2}\}\n/, ""),
+      [user]: (text) => text.replace(/ {2}\/\/ Lets a deactivated[\s\S]*?\n {2}\}\n/, ""),
     },
     says: ["proto/commerce/user/v1/user.proto", 'Previously present RPC "ReactivateUser"', keep],
   },

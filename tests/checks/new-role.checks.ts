@@ -98,6 +98,7 @@ test("role:new writes a role, with all its traces and nothing else", async () =>
     "docs/configuration.md",
     "docs/data-model.md",
     "docs/errors.md",
+    "docs/openapi.json",
     "docs/security.md",
     "src/roles/registry.ts",
     "src/roles/user/permission.ts",

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file commerce/user/v1/auth.proto.
  */
 export const file_commerce_user_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("Chtjb21tZXJjZS91c2VyL3YxL2F1dGgucHJvdG8SEGNvbW1lcmNlLnVzZXIudjEiyAEKB1Nlc3Npb24SCgoCaWQYASABKAkSDgoGY2xpZW50GAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHY3VycmVudBgGIAEoCCI5CgxMb2dpblJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABARIVCghwYXNzd29yZBgCIAEoCUIDgAEBIucBCg1Mb2dpblJlc3BvbnNlEhkKDGFjY2Vzc190b2tlbhgBIAEoCUIDgAEBEjsKF2FjY2Vzc190b2tlbl9leHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESPAoYcmVmcmVzaF90b2tlbl9leHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIkCgR1c2VyGAUgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIiwKDlJlZnJlc2hSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASLDAQoPUmVmcmVzaFJlc3BvbnNlEhkKDGFjY2Vzc190b2tlbhgBIAEoCUIDgAEBEjsKF2FjY2Vzc190b2tlbl9leHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESPAoYcmVmcmVzaF90b2tlbl9leHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIPCg1Mb2dvdXRSZXF1ZXN0IhAKDkxvZ291dFJlc3BvbnNlIioKF0xvZ291dEV2ZXJ5d2hlcmVSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiMgoYTG9nb3V0RXZlcnl3aGVyZVJlc3BvbnNlEhYKDmVuZGVkX3Nlc3Npb25zGAEgASgFIlEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIdChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSImChNMaXN0U2Vzc2lvbnNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiQwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKwoIc2Vzc2lvbnMYASADKAsyGS5jb21tZXJjZS51c2VyLnYxLlNlc3Npb24ihAEKE1NldFVzZXJSb2xlc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIpCgVyb2xlcxgCIAMoDjIaLmNvbW1lcmNlLnVzZXIudjEuVXNlclJvbGUSGAoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoBRIXCg9pZGVtcG90ZW5jeV9rZXkYBCABKAkiPAoUU2V0VXNlclJvbGVzUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLmNvbW1lcmNlLnVzZXIudjEuVXNlciIxChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABASIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIkUKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiEKH1JlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsQ29uZmlybWF0aW9uUmVzcG9uc2UiKQoTQ29uZmlybUVtYWlsUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhYKFENvbmZpcm1FbWFpbFJlc3BvbnNlMsMICgtBdXRoU2VydmljZRJICgVMb2dpbhIeLmNvbW1lcmNlLnVzZXIudjEuTG9naW5SZXF1ZXN0Gh8uY29tbWVyY2UudXNlci52MS5Mb2dpblJlc3BvbnNlEk4KB1JlZnJlc2gSIC5jb21tZXJjZS51c2VyLnYxLlJlZnJlc2hSZXF1ZXN0GiEuY29tbWVyY2UudXNlci52MS5SZWZyZXNoUmVzcG9uc2USSwoGTG9nb3V0Eh8uY29tbWVyY2UudXNlci52MS5Mb2dvdXRSZXF1ZXN0GiAuY29tbWVyY2UudXNlci52MS5Mb2dvdXRSZXNwb25zZRJpChBMb2dvdXRFdmVyeXdoZXJlEikuY29tbWVyY2UudXNlci52MS5Mb2dvdXRFdmVyeXdoZXJlUmVxdWVzdBoqLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0RXZlcnl3aGVyZVJlc3BvbnNlEmMKDkNoYW5nZVBhc3N3b3JkEicuY29tbWVyY2UudXNlci52MS5DaGFuZ2VQYXNzd29yZFJlcXVlc3QaKC5jb21tZXJjZS51c2VyLnYxLkNoYW5nZVBhc3N3b3JkUmVzcG9uc2USYgoMTGlzdFNlc3Npb25zEiUuY29tbWVyY2UudXNlci52MS5MaXN0U2Vzc2lvbnNSZXF1ZXN0GiYuY29tbWVyY2UudXNlci52MS5MaXN0U2Vzc2lvbnNSZXNwb25zZSIDkAIBEl0KDFNldFVzZXJSb2xlcxIlLmNvbW1lcmNlLnVzZXIudjEuU2V0VXNlclJvbGVzUmVxdWVzdBomLmNvbW1lcmNlLnVzZXIudjEuU2V0VXNlclJvbGVzUmVzcG9uc2USdQoUUmVxdWVzdFBhc3N3b3JkUmVzZXQSLS5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVxdWVzdBouLmNvbW1lcmNlLnVzZXIudjEuUmVxdWVzdFBhc3N3b3JkUmVzZXRSZXNwb25zZRJgCg1SZXNldFBhc3N3b3JkEiYuY29tbWVyY2UudXNlci52MS5SZXNldFBhc3N3b3JkUmVxdWVzdBonLmNvbW1lcmNlLnVzZXIudjEuUmVzZXRQYXNzd29yZFJlc3BvbnNlEoEBChhSZXF1ZXN0RW1haWxDb25maXJtYXRpb24SMS5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlcXVlc3QaMi5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlc3BvbnNlEl0KDENvbmZpcm1FbWFpbBIlLmNvbW1lcmNlLnVzZXIudjEuQ29uZmlybUVtYWlsUmVxdWVzdBomLmNvbW1lcmNlLnVzZXIudjEuQ29uZmlybUVtYWlsUmVzcG9uc2ViBnByb3RvMw", [file_commerce_user_v1_user, file_google_protobuf_timestamp]);
+  fileDesc("Chtjb21tZXJjZS91c2VyL3YxL2F1dGgucHJvdG8SEGNvbW1lcmNlLnVzZXIudjEiyAEKB1Nlc3Npb24SCgoCaWQYASABKAkSDgoGY2xpZW50GAIgASgJEi4KCmNyZWF0ZWRfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdXNlZF9hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHY3VycmVudBgGIAEoCCI5CgxMb2dpblJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABARIVCghwYXNzd29yZBgCIAEoCUIDgAEBIucBCg1Mb2dpblJlc3BvbnNlEhkKDGFjY2Vzc190b2tlbhgBIAEoCUIDgAEBEjsKF2FjY2Vzc190b2tlbl9leHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESPAoYcmVmcmVzaF90b2tlbl9leHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIkCgR1c2VyGAUgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIiwKDlJlZnJlc2hSZXF1ZXN0EhoKDXJlZnJlc2hfdG9rZW4YASABKAlCA4ABASLDAQoPUmVmcmVzaFJlc3BvbnNlEhkKDGFjY2Vzc190b2tlbhgBIAEoCUIDgAEBEjsKF2FjY2Vzc190b2tlbl9leHBpcmVzX2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIaCg1yZWZyZXNoX3Rva2VuGAMgASgJQgOAAQESPAoYcmVmcmVzaF90b2tlbl9leHBpcmVzX2F0GAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIPCg1Mb2dvdXRSZXF1ZXN0IhAKDkxvZ291dFJlc3BvbnNlIioKF0xvZ291dEV2ZXJ5d2hlcmVSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiMgoYTG9nb3V0RXZlcnl3aGVyZVJlc3BvbnNlEhYKDmVuZGVkX3Nlc3Npb25zGAEgASgFIlEKFUNoYW5nZVBhc3N3b3JkUmVxdWVzdBIdChBjdXJyZW50X3Bhc3N3b3JkGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiGAoWQ2hhbmdlUGFzc3dvcmRSZXNwb25zZSImChNMaXN0U2Vzc2lvbnNSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAkiQwoUTGlzdFNlc3Npb25zUmVzcG9uc2USKwoIc2Vzc2lvbnMYASADKAsyGS5jb21tZXJjZS51c2VyLnYxLlNlc3Npb24ihAEKE1NldFVzZXJSb2xlc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRIpCgVyb2xlcxgCIAMoDjIaLmNvbW1lcmNlLnVzZXIudjEuVXNlclJvbGUSGAoQZXhwZWN0ZWRfdmVyc2lvbhgDIAEoBRIXCg9pZGVtcG90ZW5jeV9rZXkYBCABKAkiPAoUU2V0VXNlclJvbGVzUmVzcG9uc2USJAoEdXNlchgBIAEoCzIWLmNvbW1lcmNlLnVzZXIudjEuVXNlciIxChtSZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QSEgoFZW1haWwYASABKAlCA4ABASIeChxSZXF1ZXN0UGFzc3dvcmRSZXNldFJlc3BvbnNlIkUKFFJlc2V0UGFzc3dvcmRSZXF1ZXN0EhIKBXRva2VuGAEgASgJQgOAAQESGQoMbmV3X3Bhc3N3b3JkGAIgASgJQgOAAQEiFwoVUmVzZXRQYXNzd29yZFJlc3BvbnNlIiEKH1JlcXVlc3RFbWFpbENvbmZpcm1hdGlvblJlcXVlc3QiIgogUmVxdWVzdEVtYWlsQ29uZmlybWF0aW9uUmVzcG9uc2UiKQoTQ29uZmlybUVtYWlsUmVxdWVzdBISCgV0b2tlbhgBIAEoCUIDgAEBIhYKFENvbmZpcm1FbWFpbFJlc3BvbnNlIiwKDUxvZ2luUHJvdmlkZXISDAoEbmFtZRgBIAEoCRINCgVsYWJlbBgCIAEoCSIbChlMaXN0TG9naW5Qcm92aWRlcnNSZXF1ZXN0IlAKGkxpc3RMb2dpblByb3ZpZGVyc1Jlc3BvbnNlEjIKCXByb3ZpZGVycxgBIAMoCzIfLmNvbW1lcmNlLnVzZXIudjEuTG9naW5Qcm92aWRlciJMChdTdGFydE9wZW5JZExvZ2luUmVxdWVzdBIQCghwcm92aWRlchgBIAEoCRIRCglyZXR1cm5fdG8YAiABKAkSDAoEbGluaxgDIAEoCCJUChhTdGFydE9wZW5JZExvZ2luUmVzcG9uc2USHgoRYXV0aG9yaXphdGlvbl91cmwYASABKAlCA4ABARIYCgtsb2dpbl90b2tlbhgCIAEoCUIDgAEBIncKGEZpbmlzaE9wZW5JZExvZ2luUmVxdWVzdBIYCgtsb2dpbl90b2tlbhgBIAEoCUIDgAEBEhEKBGNvZGUYAiABKAlCA4ABARISCgVzdGF0ZRgDIAEoCUIDgAEBEgsKA2lzcxgEIAEoCRINCgVlcnJvchgFIAEoCSKGAgoZRmluaXNoT3BlbklkTG9naW5SZXNwb25zZRIZCgxhY2Nlc3NfdG9rZW4YASABKAlCA4ABARI7ChdhY2Nlc3NfdG9rZW5fZXhwaXJlc19hdBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASGgoNcmVmcmVzaF90b2tlbhgDIAEoCUIDgAEBEjwKGHJlZnJlc2hfdG9rZW5fZXhwaXJlc19hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASJAoEdXNlchgFIAEoCzIWLmNvbW1lcmNlLnVzZXIudjEuVXNlchIRCglyZXR1cm5fdG8YBiABKAkihAEKEEV4dGVybmFsSWRlbnRpdHkSCgoCaWQYASABKAkSEAoIcHJvdmlkZXIYAiABKAkSDgoGaXNzdWVyGAMgASgJEhIKBWVtYWlsGAQgASgJQgOAAQESLgoKY3JlYXRlZF9hdBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAilwEKGUxpbmtPcGVuSWRJZGVudGl0eVJlcXVlc3QSGAoLbG9naW5fdG9rZW4YASABKAlCA4ABARIRCgRjb2RlGAIgASgJQgOAAQESEgoFc3RhdGUYAyABKAlCA4ABARILCgNpc3MYBCABKAkSDQoFZXJyb3IYBSABKAkSHQoQY3VycmVudF9wYXNzd29yZBgGIAEoCUIDgAEBIlIKGkxpbmtPcGVuSWRJZGVudGl0eVJlc3BvbnNlEjQKCGlkZW50aXR5GAEgASgLMiIuY29tbWVyY2UudXNlci52MS5FeHRlcm5hbElkZW50aXR5Ih8KHUxpc3RFeHRlcm5hbElkZW50aXRpZXNSZXF1ZXN0IlgKHkxpc3RFeHRlcm5hbElkZW50aXRpZXNSZXNwb25zZRI2CgppZGVudGl0aWVzGAEgAygLMiIuY29tbWVyY2UudXNlci52MS5FeHRlcm5hbElkZW50aXR5IisKHVVubGlua0V4dGVybmFsSWRlbnRpdHlSZXF1ZXN0EgoKAmlkGAEgASgJIiAKHlVubGlua0V4dGVybmFsSWRlbnRpdHlSZXNwb25zZTKDDgoLQXV0aFNlcnZpY2USSAoFTG9naW4SHi5jb21tZXJjZS51c2VyLnYxLkxvZ2luUmVxdWVzdBofLmNvbW1lcmNlLnVzZXIudjEuTG9naW5SZXNwb25zZRJOCgdSZWZyZXNoEiAuY29tbWVyY2UudXNlci52MS5SZWZyZXNoUmVxdWVzdBohLmNvbW1lcmNlLnVzZXIudjEuUmVmcmVzaFJlc3BvbnNlEksKBkxvZ291dBIfLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0UmVxdWVzdBogLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0UmVzcG9uc2USaQoQTG9nb3V0RXZlcnl3aGVyZRIpLmNvbW1lcmNlLnVzZXIudjEuTG9nb3V0RXZlcnl3aGVyZVJlcXVlc3QaKi5jb21tZXJjZS51c2VyLnYxLkxvZ291dEV2ZXJ5d2hlcmVSZXNwb25zZRJjCg5DaGFuZ2VQYXNzd29yZBInLmNvbW1lcmNlLnVzZXIudjEuQ2hhbmdlUGFzc3dvcmRSZXF1ZXN0GiguY29tbWVyY2UudXNlci52MS5DaGFuZ2VQYXNzd29yZFJlc3BvbnNlEmIKDExpc3RTZXNzaW9ucxIlLmNvbW1lcmNlLnVzZXIudjEuTGlzdFNlc3Npb25zUmVxdWVzdBomLmNvbW1lcmNlLnVzZXIudjEuTGlzdFNlc3Npb25zUmVzcG9uc2UiA5ACARJdCgxTZXRVc2VyUm9sZXMSJS5jb21tZXJjZS51c2VyLnYxLlNldFVzZXJSb2xlc1JlcXVlc3QaJi5jb21tZXJjZS51c2VyLnYxLlNldFVzZXJSb2xlc1Jlc3BvbnNlEnUKFFJlcXVlc3RQYXNzd29yZFJlc2V0Ei0uY29tbWVyY2UudXNlci52MS5SZXF1ZXN0UGFzc3dvcmRSZXNldFJlcXVlc3QaLi5jb21tZXJjZS51c2VyLnYxLlJlcXVlc3RQYXNzd29yZFJlc2V0UmVzcG9uc2USYAoNUmVzZXRQYXNzd29yZBImLmNvbW1lcmNlLnVzZXIudjEuUmVzZXRQYXNzd29yZFJlcXVlc3QaJy5jb21tZXJjZS51c2VyLnYxLlJlc2V0UGFzc3dvcmRSZXNwb25zZRKBAQoYUmVxdWVzdEVtYWlsQ29uZmlybWF0aW9uEjEuY29tbWVyY2UudXNlci52MS5SZXF1ZXN0RW1haWxDb25maXJtYXRpb25SZXF1ZXN0GjIuY29tbWVyY2UudXNlci52MS5SZXF1ZXN0RW1haWxDb25maXJtYXRpb25SZXNwb25zZRJdCgxDb25maXJtRW1haWwSJS5jb21tZXJjZS51c2VyLnYxLkNvbmZpcm1FbWFpbFJlcXVlc3QaJi5jb21tZXJjZS51c2VyLnYxLkNvbmZpcm1FbWFpbFJlc3BvbnNlEnQKEkxpc3RMb2dpblByb3ZpZGVycxIrLmNvbW1lcmNlLnVzZXIudjEuTGlzdExvZ2luUHJvdmlkZXJzUmVxdWVzdBosLmNvbW1lcmNlLnVzZXIudjEuTGlzdExvZ2luUHJvdmlkZXJzUmVzcG9uc2UiA5ACARJpChBTdGFydE9wZW5JZExvZ2luEikuY29tbWVyY2UudXNlci52MS5TdGFydE9wZW5JZExvZ2luUmVxdWVzdBoqLmNvbW1lcmNlLnVzZXIudjEuU3RhcnRPcGVuSWRMb2dpblJlc3BvbnNlEmwKEUZpbmlzaE9wZW5JZExvZ2luEiouY29tbWVyY2UudXNlci52MS5GaW5pc2hPcGVuSWRMb2dpblJlcXVlc3QaKy5jb21tZXJjZS51c2VyLnYxLkZpbmlzaE9wZW5JZExvZ2luUmVzcG9uc2USbwoSTGlua09wZW5JZElkZW50aXR5EisuY29tbWVyY2UudXNlci52MS5MaW5rT3BlbklkSWRlbnRpdHlSZXF1ZXN0GiwuY29tbWVyY2UudXNlci52MS5MaW5rT3BlbklkSWRlbnRpdHlSZXNwb25zZRKAAQoWTGlzdEV4dGVybmFsSWRlbnRpdGllcxIvLmNvbW1lcmNlLnVzZXIudjEuTGlzdEV4dGVybmFsSWRlbnRpdGllc1JlcXVlc3QaMC5jb21tZXJjZS51c2VyLnYxLkxpc3RFeHRlcm5hbElkZW50aXRpZXNSZXNwb25zZSIDkAIBEnsKFlVubGlua0V4dGVybmFsSWRlbnRpdHkSLy5jb21tZXJjZS51c2VyLnYxLlVubGlua0V4dGVybmFsSWRlbnRpdHlSZXF1ZXN0GjAuY29tbWVyY2UudXNlci52MS5VbmxpbmtFeHRlcm5hbElkZW50aXR5UmVzcG9uc2ViBnByb3RvMw", [file_commerce_user_v1_user, file_google_protobuf_timestamp]);
 
 /**
  * A session: one login, and what it was refreshed to.
@@ -578,6 +578,437 @@ export const ConfirmEmailResponseSchema: GenMessage<ConfirmEmailResponse> = /*@_
   messageDesc(file_commerce_user_v1_auth, 22);
 
 /**
+ * An OpenID provider that this shop takes a login of.
+ *
+ * @generated from message commerce.user.v1.LoginProvider
+ */
+export type LoginProvider = Message<"commerce.user.v1.LoginProvider"> & {
+  /**
+   * For StartOpenIdLogin.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What people call it, for its button.
+   *
+   * @generated from field: string label = 2;
+   */
+  label: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.LoginProvider.
+ * Use `create(LoginProviderSchema)` to create a new message.
+ */
+export const LoginProviderSchema: GenMessage<LoginProvider> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 23);
+
+/**
+ * See ListLoginProviders.
+ *
+ * @generated from message commerce.user.v1.ListLoginProvidersRequest
+ */
+export type ListLoginProvidersRequest = Message<"commerce.user.v1.ListLoginProvidersRequest"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.ListLoginProvidersRequest.
+ * Use `create(ListLoginProvidersRequestSchema)` to create a new message.
+ */
+export const ListLoginProvidersRequestSchema: GenMessage<ListLoginProvidersRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 24);
+
+/**
+ * See ListLoginProviders.
+ *
+ * @generated from message commerce.user.v1.ListLoginProvidersResponse
+ */
+export type ListLoginProvidersResponse = Message<"commerce.user.v1.ListLoginProvidersResponse"> & {
+  /**
+   * In the order of the configuration.
+   *
+   * @generated from field: repeated commerce.user.v1.LoginProvider providers = 1;
+   */
+  providers: LoginProvider[];
+};
+
+/**
+ * Describes the message commerce.user.v1.ListLoginProvidersResponse.
+ * Use `create(ListLoginProvidersResponseSchema)` to create a new message.
+ */
+export const ListLoginProvidersResponseSchema: GenMessage<ListLoginProvidersResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 25);
+
+/**
+ * See StartOpenIdLogin.
+ *
+ * @generated from message commerce.user.v1.StartOpenIdLoginRequest
+ */
+export type StartOpenIdLoginRequest = Message<"commerce.user.v1.StartOpenIdLoginRequest"> & {
+  /**
+   * The name of the provider.
+   *
+   * @generated from field: string provider = 1;
+   */
+  provider: string;
+
+  /**
+   * Where the app wants to go on afterwards: a path of its own, such as `/checkout`; it comes back in the answer of
+   * FinishOpenIdLogin. Nothing that leads to another host.
+   *
+   * @generated from field: string return_to = 2;
+   */
+  returnTo: string;
+
+  /**
+   * To add a login to the caller's account, for LinkOpenIdIdentity; needs somebody who is logged in.
+   *
+   * @generated from field: bool link = 3;
+   */
+  link: boolean;
+};
+
+/**
+ * Describes the message commerce.user.v1.StartOpenIdLoginRequest.
+ * Use `create(StartOpenIdLoginRequestSchema)` to create a new message.
+ */
+export const StartOpenIdLoginRequestSchema: GenMessage<StartOpenIdLoginRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 26);
+
+/**
+ * See StartOpenIdLogin.
+ *
+ * @generated from message commerce.user.v1.StartOpenIdLoginResponse
+ */
+export type StartOpenIdLoginResponse = Message<"commerce.user.v1.StartOpenIdLoginResponse"> & {
+  /**
+   * Where the browser goes.
+   *
+   * @generated from field: string authorization_url = 1;
+   */
+  authorizationUrl: string;
+
+  /**
+   * To be kept in this browser, for example in its session storage: whoever lacks it cannot finish the login.
+   *
+   * @generated from field: string login_token = 2;
+   */
+  loginToken: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.StartOpenIdLoginResponse.
+ * Use `create(StartOpenIdLoginResponseSchema)` to create a new message.
+ */
+export const StartOpenIdLoginResponseSchema: GenMessage<StartOpenIdLoginResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 27);
+
+/**
+ * See FinishOpenIdLogin.
+ *
+ * @generated from message commerce.user.v1.FinishOpenIdLoginRequest
+ */
+export type FinishOpenIdLoginRequest = Message<"commerce.user.v1.FinishOpenIdLoginRequest"> & {
+  /**
+   * The token that StartOpenIdLogin answered to this browser; once, for ten minutes.
+   *
+   * @generated from field: string login_token = 1;
+   */
+  loginToken: string;
+
+  /**
+   * `code` of the address that the provider sent the browser back to.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * `state` of that address.
+   *
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * `iss` of that address, where it has one: from whom the answer is.
+   *
+   * @generated from field: string iss = 4;
+   */
+  iss: string;
+
+  /**
+   * `error` of that address, where it has one in place of the code.
+   *
+   * @generated from field: string error = 5;
+   */
+  error: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.FinishOpenIdLoginRequest.
+ * Use `create(FinishOpenIdLoginRequestSchema)` to create a new message.
+ */
+export const FinishOpenIdLoginRequestSchema: GenMessage<FinishOpenIdLoginRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 28);
+
+/**
+ * See FinishOpenIdLogin.
+ *
+ * @generated from message commerce.user.v1.FinishOpenIdLoginResponse
+ */
+export type FinishOpenIdLoginResponse = Message<"commerce.user.v1.FinishOpenIdLoginResponse"> & {
+  /**
+   * For the Authorization header.
+   *
+   * @generated from field: string access_token = 1;
+   */
+  accessToken: string;
+
+  /**
+   * When the access token ends.
+   *
+   * @generated from field: google.protobuf.Timestamp access_token_expires_at = 2;
+   */
+  accessTokenExpiresAt?: Timestamp | undefined;
+
+  /**
+   * For Refresh; once.
+   *
+   * @generated from field: string refresh_token = 3;
+   */
+  refreshToken: string;
+
+  /**
+   * When the refresh token ends.
+   *
+   * @generated from field: google.protobuf.Timestamp refresh_token_expires_at = 4;
+   */
+  refreshTokenExpiresAt?: Timestamp | undefined;
+
+  /**
+   * Who logged in.
+   *
+   * @generated from field: commerce.user.v1.User user = 5;
+   */
+  user?: User | undefined;
+
+  /**
+   * Of StartOpenIdLogin.
+   *
+   * @generated from field: string return_to = 6;
+   */
+  returnTo: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.FinishOpenIdLoginResponse.
+ * Use `create(FinishOpenIdLoginResponseSchema)` to create a new message.
+ */
+export const FinishOpenIdLoginResponseSchema: GenMessage<FinishOpenIdLoginResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 29);
+
+/**
+ * A login at an OpenID provider that opens an account.
+ *
+ * @generated from message commerce.user.v1.ExternalIdentity
+ */
+export type ExternalIdentity = Message<"commerce.user.v1.ExternalIdentity"> & {
+  /**
+   * UUIDv7.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The name of the provider when it was added.
+   *
+   * @generated from field: string provider = 2;
+   */
+  provider: string;
+
+  /**
+   * The provider's address.
+   *
+   * @generated from field: string issuer = 3;
+   */
+  issuer: string;
+
+  /**
+   * The email that the provider vouched for then; empty where it did for none.
+   *
+   * @generated from field: string email = 4;
+   */
+  email: string;
+
+  /**
+   * When it was added.
+   *
+   * @generated from field: google.protobuf.Timestamp created_at = 5;
+   */
+  createdAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message commerce.user.v1.ExternalIdentity.
+ * Use `create(ExternalIdentitySchema)` to create a new message.
+ */
+export const ExternalIdentitySchema: GenMessage<ExternalIdentity> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 30);
+
+/**
+ * See LinkOpenIdIdentity.
+ *
+ * @generated from message commerce.user.v1.LinkOpenIdIdentityRequest
+ */
+export type LinkOpenIdIdentityRequest = Message<"commerce.user.v1.LinkOpenIdIdentityRequest"> & {
+  /**
+   * The token that StartOpenIdLogin answered to this browser; once, for ten minutes.
+   *
+   * @generated from field: string login_token = 1;
+   */
+  loginToken: string;
+
+  /**
+   * `code` of the address that the provider sent the browser back to.
+   *
+   * @generated from field: string code = 2;
+   */
+  code: string;
+
+  /**
+   * `state` of that address.
+   *
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * `iss` of that address, where it has one: from whom the answer is.
+   *
+   * @generated from field: string iss = 4;
+   */
+  iss: string;
+
+  /**
+   * `error` of that address, where it has one in place of the code.
+   *
+   * @generated from field: string error = 5;
+   */
+  error: string;
+
+  /**
+   * The caller's password.
+   *
+   * @generated from field: string current_password = 6;
+   */
+  currentPassword: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.LinkOpenIdIdentityRequest.
+ * Use `create(LinkOpenIdIdentityRequestSchema)` to create a new message.
+ */
+export const LinkOpenIdIdentityRequestSchema: GenMessage<LinkOpenIdIdentityRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 31);
+
+/**
+ * See LinkOpenIdIdentity.
+ *
+ * @generated from message commerce.user.v1.LinkOpenIdIdentityResponse
+ */
+export type LinkOpenIdIdentityResponse = Message<"commerce.user.v1.LinkOpenIdIdentityResponse"> & {
+  /**
+   * What was added.
+   *
+   * @generated from field: commerce.user.v1.ExternalIdentity identity = 1;
+   */
+  identity?: ExternalIdentity | undefined;
+};
+
+/**
+ * Describes the message commerce.user.v1.LinkOpenIdIdentityResponse.
+ * Use `create(LinkOpenIdIdentityResponseSchema)` to create a new message.
+ */
+export const LinkOpenIdIdentityResponseSchema: GenMessage<LinkOpenIdIdentityResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 32);
+
+/**
+ * See ListExternalIdentities.
+ *
+ * @generated from message commerce.user.v1.ListExternalIdentitiesRequest
+ */
+export type ListExternalIdentitiesRequest = Message<"commerce.user.v1.ListExternalIdentitiesRequest"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.ListExternalIdentitiesRequest.
+ * Use `create(ListExternalIdentitiesRequestSchema)` to create a new message.
+ */
+export const ListExternalIdentitiesRequestSchema: GenMessage<ListExternalIdentitiesRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 33);
+
+/**
+ * See ListExternalIdentities.
+ *
+ * @generated from message commerce.user.v1.ListExternalIdentitiesResponse
+ */
+export type ListExternalIdentitiesResponse = Message<"commerce.user.v1.ListExternalIdentitiesResponse"> & {
+  /**
+   * At most one of each issuer.
+   *
+   * @generated from field: repeated commerce.user.v1.ExternalIdentity identities = 1;
+   */
+  identities: ExternalIdentity[];
+};
+
+/**
+ * Describes the message commerce.user.v1.ListExternalIdentitiesResponse.
+ * Use `create(ListExternalIdentitiesResponseSchema)` to create a new message.
+ */
+export const ListExternalIdentitiesResponseSchema: GenMessage<ListExternalIdentitiesResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 34);
+
+/**
+ * See UnlinkExternalIdentity.
+ *
+ * @generated from message commerce.user.v1.UnlinkExternalIdentityRequest
+ */
+export type UnlinkExternalIdentityRequest = Message<"commerce.user.v1.UnlinkExternalIdentityRequest"> & {
+  /**
+   * The identity's id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.UnlinkExternalIdentityRequest.
+ * Use `create(UnlinkExternalIdentityRequestSchema)` to create a new message.
+ */
+export const UnlinkExternalIdentityRequestSchema: GenMessage<UnlinkExternalIdentityRequest> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 35);
+
+/**
+ * See UnlinkExternalIdentity.
+ *
+ * @generated from message commerce.user.v1.UnlinkExternalIdentityResponse
+ */
+export type UnlinkExternalIdentityResponse = Message<"commerce.user.v1.UnlinkExternalIdentityResponse"> & {
+};
+
+/**
+ * Describes the message commerce.user.v1.UnlinkExternalIdentityResponse.
+ * Use `create(UnlinkExternalIdentityResponseSchema)` to create a new message.
+ */
+export const UnlinkExternalIdentityResponseSchema: GenMessage<UnlinkExternalIdentityResponse> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_auth, 36);
+
+/**
  * Logging in: passwords, sessions and the tokens that prove them. An access token (a JWT, EdDSA, ten minutes) goes into
  * the Authorization header as `Bearer <token>`; the refresh token gets the next pair.
  *
@@ -701,6 +1132,75 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof ConfirmEmailRequestSchema;
     output: typeof ConfirmEmailResponseSchema;
+  },
+  /**
+   * Lists the OpenID providers that this shop takes a login of, for one button each. None: there is but Login.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.ListLoginProviders
+   */
+  listLoginProviders: {
+    methodKind: "unary";
+    input: typeof ListLoginProvidersRequestSchema;
+    output: typeof ListLoginProvidersResponseSchema;
+  },
+  /**
+   * Begins a login at an OpenID provider: the browser goes to `authorization_url`, and keeps the `login_token`. The
+   * provider sends it back to the shop's redirect page with the code and the state that FinishOpenIdLogin takes, or with
+   * `link` LinkOpenIdIdentity. A provider that does not answer within five seconds is PEER_DOWN.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.StartOpenIdLogin
+   */
+  startOpenIdLogin: {
+    methodKind: "unary";
+    input: typeof StartOpenIdLoginRequestSchema;
+    output: typeof StartOpenIdLoginResponseSchema;
+  },
+  /**
+   * Opens a session, as Login does, with what the provider sent the browser back with. Whoever comes for the first time
+   * gets an account, where the provider vouches for the email, EMAIL_UNVERIFIED, and nobody has it, LOGIN_LINK_REQUIRED.
+   * Whatever is wrong with the answer, its login token, or the account is OPENID_LOGIN_INVALID: begin again. Tries are
+   * limited by the client's address, RATE_LIMITED. A provider that does not answer within five seconds is PEER_DOWN; the
+   * same call may be made again.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.FinishOpenIdLogin
+   */
+  finishOpenIdLogin: {
+    methodKind: "unary";
+    input: typeof FinishOpenIdLoginRequestSchema;
+    output: typeof FinishOpenIdLoginResponseSchema;
+  },
+  /**
+   * Adds a login at a provider to the caller's account, one of each issuer: IDENTITY_TAKEN. It takes the password too,
+   * CREDENTIALS_INVALID: who has but a stolen session must not stay in. Whoever has none sets one by
+   * RequestPasswordReset. Otherwise as FinishOpenIdLogin.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.LinkOpenIdIdentity
+   */
+  linkOpenIdIdentity: {
+    methodKind: "unary";
+    input: typeof LinkOpenIdIdentityRequestSchema;
+    output: typeof LinkOpenIdIdentityResponseSchema;
+  },
+  /**
+   * Lists the logins at providers that open the caller's account, the oldest first.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.ListExternalIdentities
+   */
+  listExternalIdentities: {
+    methodKind: "unary";
+    input: typeof ListExternalIdentitiesRequestSchema;
+    output: typeof ListExternalIdentitiesResponseSchema;
+  },
+  /**
+   * Removes such a login from the caller's account and ends the caller's other sessions. Doing it again changes nothing.
+   * The last one stays where the account has no password: LAST_LOGIN.
+   *
+   * @generated from rpc commerce.user.v1.AuthService.UnlinkExternalIdentity
+   */
+  unlinkExternalIdentity: {
+    methodKind: "unary";
+    input: typeof UnlinkExternalIdentityRequestSchema;
+    output: typeof UnlinkExternalIdentityResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_commerce_user_v1_auth, 0);
