@@ -66,6 +66,8 @@ test("serves every import once per stream, but always the file that is asked for
     "commerce/common/v1/address.proto",
     "commerce/common/v1/rate_limit.proto",
     "commerce/user/v1/user.proto",
+    "google/api/annotations.proto",
+    "google/api/http.proto",
     "google/protobuf/descriptor.proto",
     "google/protobuf/duration.proto",
     "google/protobuf/field_mask.proto",
