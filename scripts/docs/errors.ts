@@ -72,6 +72,10 @@ condition. The \`x-request-id\` of the answer finds its log lines.
 
 ${table(["code", "gRPC", "HTTP", "what to do"], codes)}
 
+Over REST the answer is a problem (RFC 9457) with the same \`reason\`, \`errors\` for the faulty fields, and
+\`preconditions\`. There \`MESSAGE_TOO_LARGE\` is 413 and \`IDEMPOTENCY_KEY_REUSED\` 422; a verb that a path does not serve
+is 405, and a body that is no JSON by its type 415, both with \`UNSUPPORTED_METHOD\`.
+
 ${sections.join("\n\n")}
 `,
     },

@@ -27,7 +27,7 @@ and the same names, in lowerCamelCase; the methods are also served over gRPC, gR
 - **Who calls**: log in at \`/api/v1/auth/login\` and send \`Authorization: Bearer <access token>\`, or an API key.
 - **Errors** are problem details (RFC 9457) with a \`reason\` from a closed list.
 - **Numbers of 64 bits**, amounts among them, are strings. Amounts are in the minor unit of their currency.
-- **Retries**: what changes something takes an \`Idempotency-Key\`. The same key answers the same again.
+- **Retries**: where \`Idempotency-Key\` is a parameter, the same key answers the same again.
 - **Reads** carry an \`ETag\`; send it back as \`If-None-Match\`.
 - **Streams** are lines of JSON, \`{"result": …}\` each and \`{"error": …}\` last where one fails; with
   \`Accept: text/event-stream\` they are events, which resume by \`Last-Event-ID\`.`;
@@ -44,7 +44,11 @@ function openApi(version: string): Schema {
   const services = roles.flatMap((role) => role.services);
   const comments = commentsOf(readImage());
   const bindings = services.flatMap((service) => service.methods.flatMap(httpBindingsOf));
-  const schemas = new Schemas(comments, [...new Set(bindings.map(({ method }) => method.input))]);
+  const schemas = new Schemas(
+    comments,
+    bindings.map(({ method }) => method.input),
+    bindings.map(({ method }) => method.output),
+  );
   const paths: Record<string, Record<string, Schema>> = {};
   for (const [index, binding] of bindings.entries()) {
     const nth = bindings.slice(0, index).filter(({ method }) => method === binding.method).length + 1;
@@ -199,16 +203,18 @@ function unaryAnswer(binding: HttpBinding, schemas: Schemas): Schema {
   };
 }
 
+/** As text: a schema of JSON would say of all lines together what is true of each. */
 function streamAnswer({ output }: DescMethod, schemas: Schemas): Schema {
-  const result = schemas.message(output);
-  const line = {
-    type: "object",
-    description: "One line; the last may be an error.",
-    properties: { result, error: { $ref: "#/components/schemas/Problem" } },
-  };
+  const { $ref = "" } = schemas.message(output) as { readonly $ref?: string };
+  const name = $ref.replace(/.*\//, "");
+  const lines = `Lines of JSON, \`{"result": ${name}}\` each. The last may be \`{"error": Problem}\`.`;
+  const events = `Events, the data of each a ${name}. Then \`end\`, or \`error\` with a Problem.`;
   return {
     description: "The stream, until it ends.",
-    content: { "application/x-ndjson": { schema: line }, "text/event-stream": { schema: result } },
+    content: {
+      "application/x-ndjson": { schema: { ...text, description: lines } },
+      "text/event-stream": { schema: { ...text, description: events } },
+    },
   };
 }
 

@@ -17,7 +17,6 @@ const REQUEST_HEADERS = [
   "grpc-encoding",
   "grpc-timeout",
   "idempotency-key",
-  "if-match",
   "if-none-match",
   "last-event-id",
   "traceparent",

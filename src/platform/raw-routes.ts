@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { clientLeft } from "./client-left.ts";
 import { fromDatabaseError } from "./database-errors.ts";
 import { refuse } from "./edge.ts";
 import { errors } from "./errors.ts";
@@ -63,7 +64,7 @@ export function mountRawRoutes(app: FastifyInstance, role: string, routes: reado
           const startedAt = performance.now();
           const requestId = request.id;
           const callLog = log.child({ role, requestId });
-          const aborted = abortedWith(reply);
+          const aborted = clientLeft(reply);
           let status = 500;
           try {
             const answer = await route.handle({
@@ -119,7 +120,7 @@ export function mountForwardedRoutes(app: FastifyInstance, role: string, to: URL
           const answer = await fetch(target, {
             method: request.method,
             headers: endToEnd(Object.entries(request.headers).filter(([name]) => !name.startsWith("x-commerce-"))),
-            signal: AbortSignal.any([abortedWith(reply), AbortSignal.timeout(forwardedMs)]),
+            signal: AbortSignal.any([clientLeft(reply), AbortSignal.timeout(forwardedMs)]),
             redirect: "manual",
             ...(request.method === "POST" && { body: Buffer.isBuffer(request.body) ? request.body : "" }),
           });
@@ -153,15 +154,6 @@ function acceptBytes(scope: FastifyInstance): void {
   scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => {
     done(null, body);
   });
-}
-
-/** Aborts when the client goes away before it is answered. */
-function abortedWith(reply: FastifyReply): AbortSignal {
-  const controller = new AbortController();
-  reply.raw.once("close", () => {
-    if (!reply.raw.writableFinished) controller.abort();
-  });
-  return controller.signal;
 }
 
 function listed(request: FastifyRequest, names: readonly string[]): Record<string, string> {

@@ -1,8 +1,14 @@
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
+import type { IncomingMessage } from "node:http";
+import { get } from "node:http";
+import { connect, constants } from "node:http2";
+import type { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { MovementKind } from "#gen/commerce/inventory/v1/inventory_pb.ts";
 import { createAccount, tokenOf } from "../support/accounts.ts";
+import { until } from "../support/conditions.ts";
 import type { Installation } from "../support/installation.ts";
 import { startInstallation, topologies } from "../support/installation.ts";
 import { clientsOf, protocols } from "../support/protocols.ts";
@@ -270,6 +276,24 @@ const rows: readonly Row[] = [
     { ...buyer, headers: { "idempotency-key": "x".repeat(256) }, body: { items: [{ sku: "A", quantity: 1 }] } },
     refused(400, "INVALID_REQUEST", ["idempotency_key"]),
   ],
+  [
+    "a key of the header where the body has an empty one",
+    "POST /api/v1/orders",
+    { ...buyer, headers: { "idempotency-key": "a" }, body: { items: [], idempotencyKey: "", userId: null } },
+    refused(400, "INVALID_REQUEST", ["items"]),
+  ],
+  [
+    "a field of the path that the body has at any depth",
+    ({ orderId }) => `POST /api/v1/orders/${orderId}:cancel`,
+    { ...buyer, raw: `{"id":${"[".repeat(200_000)}${"]".repeat(200_000)}}` },
+    malformed("id"),
+  ],
+  [
+    "a condition that is not looked at",
+    ({ productId }) => `PATCH /api/v1/products/${productId}`,
+    { as: "admin", headers: { "if-match": '"x"' }, body: { title: "B" } },
+    malformed(),
+  ],
   // Caches
   [
     "what anybody may read may be kept",
@@ -439,6 +463,25 @@ describe.each(topologies)("REST in %s", (topology) => {
     const resumed = await send(line, { ...buyer, headers: { ...sse, "last-event-id": "3" } });
     const rest = await firstLines(resumed, "text/event-stream", "\n\n", 2);
     expect(rest.map((each) => each.split("\n")[0])).toEqual(["id: 4", "id: 5"]);
+    // As a browser does, which comes back to the address that it was given.
+    const back = await send(`${line}?afterPosition=1`, { ...buyer, headers: { ...sse, "last-event-id": "4" } });
+    expect((await firstLines(back, "text/event-stream", "\n\n", 1))[0]).toMatch(/^id: 5\n/);
+  });
+
+  test.each(["HTTP/1.1", "HTTP/2"])("a stream whose client leaves is over, over %s", async (version) => {
+    const body = { items: [{ sku: world.sku, quantity: 1 }], paymentMethodToken: "tok_requires_action" };
+    const made = await send("POST /api/v1/orders", { ...buyer, body });
+    const { order } = (await made.json()) as { readonly order: { readonly id: string } };
+    const path = `/api/v1/orders/${order.id}/events:stream`;
+    const leave = version === "HTTP/2" ? leaveHttp2 : leaveHttp1;
+    const [requestId, end] = await leave(shop.url, path, `Bearer ${await tokenOf(shop.url, account)}`);
+    const lines = () =>
+      present(shop.processes["gateway"]).log.filter((line) => {
+        return line.requestId === requestId && line.role === "gateway" && line.msg === "rpc";
+      });
+    await until(() => lines().length > 0);
+    end();
+    expect(lines()).toMatchObject([{ code: "canceled", sent: WAITING }]);
   });
 
   test("a stream that is through says so as an event, and one that fails says why last", async () => {
@@ -460,6 +503,42 @@ describe.each(topologies)("REST in %s", (topology) => {
     expect(told).toMatch(/event: error\ndata: \{"type":"urn:connect-commerce:problem:DEADLINE"[^\n]*\}\n\n$/);
   });
 });
+
+type Left = readonly [requestId: string, endConnection: () => void];
+
+/** What the history of an order that waits for its payment has: after that the stream has nothing to say. */
+const WAITING = 3;
+
+/** Opens a stream, reads all that there is and goes away. Over HTTP/2 the connection goes on: it is the stream that is left. */
+async function leaveHttp1(url: string, path: string, authorization: string): Promise<Left> {
+  const request = get(url + path, { headers: { authorization } });
+  const [response] = (await once(request, "response")) as [IncomingMessage];
+  await linesOf(response, WAITING);
+  request.destroy();
+  return [String(response.headers["x-request-id"]), () => undefined];
+}
+
+async function leaveHttp2(url: string, path: string, authorization: string): Promise<Left> {
+  const session = connect(url);
+  const stream = session.request({ [constants.HTTP2_HEADER_PATH]: path, authorization });
+  const [headers] = (await once(stream, "response")) as [Readonly<Record<string, string>>];
+  await linesOf(stream, WAITING);
+  stream.close(constants.NGHTTP2_CANCEL);
+  return [headers["x-request-id"] ?? "", () => session.close()];
+}
+
+/** Resolves once so many lines have come. */
+async function linesOf(body: Readable, count: number): Promise<void> {
+  let text = "";
+  await new Promise<void>((resolve) => {
+    body.on("data", (chunk: Buffer) => {
+      text += chunk.toString();
+      if (text.split("\n").length > count) resolve();
+    });
+    // Breaking it off is an error to the one who does.
+    body.on("error", () => undefined);
+  });
+}
 
 function problemOf({ status, reason }: Expected): object {
   return reason === undefined

@@ -12,10 +12,13 @@ export class Schemas {
   readonly #written = new Map<string, { readonly typeName: string; readonly schema: Schema }>();
   /** The messages that requests are made of. */
   readonly #sent: ReadonlySet<DescMessage>;
+  /** Those that answers are made of: a later release may add to them. */
+  readonly #answered: ReadonlySet<DescMessage>;
 
-  constructor(comments: Comments, requests: readonly DescMessage[]) {
+  constructor(comments: Comments, requests: readonly DescMessage[], answers: readonly DescMessage[]) {
     this.#comments = comments;
     this.#sent = withParts(requests);
+    this.#answered = withParts(answers);
   }
 
   /** All that was referred to, in the order of its names. */
@@ -69,7 +72,7 @@ export class Schemas {
       ...(description !== "" && { description }),
       properties: Object.fromEntries(fields.map((field) => [field.jsonName, this.field(field)])),
       ...(required.length > 0 && { required: required.map(({ jsonName }) => jsonName) }),
-      ...(isSent && { additionalProperties: false }),
+      ...(!this.#answered.has(message) && { additionalProperties: false }),
     };
   }
 

@@ -122,9 +122,7 @@ function putValue(request: JsonObject, path: FieldPath, value: JsonValue): strin
     const key = keyOf(object, field);
     const present = object[key];
     if (index === path.length - 1) {
-      if (present !== undefined && textOf(present) !== textOf(value)) {
-        return "is given twice, with different values";
-      }
+      if (!isAbsent(present) && !isSame(present, value)) return "is given twice, with different values";
       object[key] = value;
       return undefined;
     }
@@ -135,8 +133,14 @@ function putValue(request: JsonObject, path: FieldPath, value: JsonValue): strin
   return undefined;
 }
 
-function textOf(value: JsonValue): string {
-  return typeof value === "string" ? value : JSON.stringify(value);
+/** Serializers that write every field write these for what is not there. */
+function isAbsent(value: JsonValue | undefined): value is undefined | null | "" {
+  return value === undefined || value === null || value === "";
+}
+
+/** Of single values: what the body has may be anything, of any depth. */
+function isSame(present: JsonValue, value: JsonValue): boolean {
+  return typeof present !== "object" && typeof value !== "object" && String(present) === String(value);
 }
 
 /** Under which of its two names a field is there. */

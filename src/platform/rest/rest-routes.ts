@@ -2,9 +2,11 @@ import type { IncomingHttpHeaders, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline as pipe } from "node:stream/promises";
 import type { DescMessage, DescMethod, MessageShape } from "@bufbuild/protobuf";
+import { MethodOptions_IdempotencyLevel as Level } from "@bufbuild/protobuf/wkt";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { Admit } from "../arrivals.ts";
 import type { Call } from "../call.ts";
+import { clientLeft } from "../client-left.ts";
 import { refuse } from "../edge.ts";
 import { AppError, errors } from "../errors.ts";
 import type { Pipeline } from "../pipeline.ts";
@@ -48,11 +50,12 @@ export function restRoutes(app: FastifyInstance, pipeline: Pipeline, admit: Admi
     let isCall = false;
     try {
       const headers = webHeaders(request.headers);
+      const query = readQuery(search);
       const input = readRequest(binding, {
         variables,
-        query: readQuery(search),
+        headers: headerFields(method, headers, query),
+        query,
         body: await readJsonBody(request.raw, request.headers, context.limits),
-        headers: headerFields(method, headers),
       });
       const arrival = arrivalOf(binding, headers, request, reply, context);
       isCall = true;
@@ -131,7 +134,7 @@ function arrivalOf(
     ownId: request.id,
     from: context.addressOf(request),
     timeoutMs: timeoutOf(requestHeader),
-    signal: AbortSignal.any([context.stopping, abortedWith(reply)]),
+    signal: AbortSignal.any([context.stopping, clientLeft(reply)]),
     reasonOf: (reason: unknown) => (reason instanceof AppError ? reason : errors.CANCELED()),
     requestHeader,
     responseHeader: new Headers(),
@@ -200,14 +203,26 @@ function readQuery(search: string): URLSearchParams {
   return new URLSearchParams(search);
 }
 
-/** Values of headers that are fields of the request. */
-function headerFields(method: DescMethod, headers: Headers): ReadonlyMap<string, string> {
+/**
+ * Values of headers that are fields of the request.
+ * @throws AppError MALFORMED_MESSAGE for a condition that would not be looked at
+ */
+function headerFields(method: DescMethod, headers: Headers, query: URLSearchParams): ReadonlyMap<string, string> {
+  if (headers.has("if-match") && method.idempotency !== Level.NO_SIDE_EFFECTS) {
+    throw errors.MALFORMED_MESSAGE({
+      message: "If-Match is not served; send the expectedVersion, where there is one.",
+    });
+  }
   const fields = new Map<string, string>();
   const key = headers.get("idempotency-key");
   if (key !== null && takesKey(method)) fields.set("idempotency_key", key.replace(/^"(.*)"$/, "$1"));
   const last = headers.get("last-event-id");
-  const resumes = resumeField(method);
-  if (last !== null && resumes !== undefined) fields.set(resumes, last);
+  const resumes = method.input.fields.find(({ name }) => name === resumeField(method));
+  if (last !== null && resumes) {
+    fields.set(resumes.name, last);
+    // A browser comes back to the same address: what it saw last is newer than what that says.
+    for (const name of [resumes.name, resumes.jsonName]) query.delete(name);
+  }
   return fields;
 }
 
@@ -229,15 +244,6 @@ function webHeaders(headers: IncomingHttpHeaders): Headers {
   } catch (cause) {
     throw errors.MALFORMED_MESSAGE({ message: "A header cannot be read.", cause });
   }
-}
-
-/** Aborts when the client goes away before it is answered. */
-function abortedWith(reply: FastifyReply): AbortSignal {
-  const controller = new AbortController();
-  reply.raw.once("close", () => {
-    if (!reply.raw.writableFinished) controller.abort();
-  });
-  return controller.signal;
 }
 
 function head(reply: FastifyReply, { status, headers }: Pick<Answer, "status" | "headers">): ServerResponse {
