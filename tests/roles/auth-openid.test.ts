@@ -125,6 +125,7 @@ test("an account that has the email is not linked silently, but by who is logged
   expect((await refusal(shop.link(subject, await shop.backFromReal(newPerson(), subject)))).reason).toBe(
     "IDENTITY_TAKEN",
   );
+  expect(await shop.eventsOf(user.id)).toEqual(["user.created", "user.login_added"]);
   const other = subjectOf(await shop.accounts.logIn(await shop.accounts.createUser()));
   expect((await refusal(shop.link(other, await shop.backFromReal(person, other)))).reason).toBe("IDENTITY_TAKEN");
 });

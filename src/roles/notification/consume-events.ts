@@ -38,6 +38,7 @@ export function createConsumers(wake: () => void): readonly Consumer[] {
   return [
     on(userConsumption, {
       created: aboutUser("welcome"),
+      loginAdded: aboutUser("login-added"),
       passwordChanged: aboutUser("password-changed"),
       passwordResetRequested: aboutUser("reset-password"),
       emailConfirmationRequested: aboutUser("confirm-email"),

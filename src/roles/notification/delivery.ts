@@ -27,6 +27,7 @@ export const templates = {
   "confirm-email": { topic: "account", link: "confirm email" },
   // Who asked has asked again, or gone.
   "reset-password": { topic: "account", link: "reset password", staleAfterMs: HOUR_MS },
+  "login-added": { topic: "account" },
   "password-changed": { topic: "account" },
   "order-placed": { topic: "orders" },
   "order-confirmed": { topic: "orders" },

@@ -5,6 +5,7 @@ import { consumption } from "../../platform/events/declaration.ts";
 
 export const userConsumption = consumption(UserEventSchema, 1, [
   "created",
+  "loginAdded",
   "passwordChanged",
   "passwordResetRequested",
   "emailConfirmationRequested",

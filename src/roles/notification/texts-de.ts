@@ -54,6 +54,17 @@ export const german: Texts = {
         "Waren Sie das nicht, müssen Sie nichts tun: Ihr Passwort bleibt, wie es ist.",
       ],
     }),
+    "login-added": ({ shop }) => ({
+      subject: `Ihr Konto bei ${shop} hat eine weitere Anmeldung`,
+      preview: "Waren Sie das nicht, setzen Sie sofort ein neues Passwort.",
+      heading: "Ihr Konto hat eine weitere Anmeldung",
+      paragraphs: [
+        "Ihr Konto lässt sich jetzt auch durch eine Anmeldung bei einem anderen Anbieter öffnen.",
+        "Waren Sie das nicht, entfernen Sie sie aus den Anmeldungen Ihres Kontos, setzen Sie sofort ein anderes Passwort, und melden Sie sich bei uns.",
+      ],
+      button: "",
+      notes: [],
+    }),
     "password-changed": ({ shop }) => ({
       subject: `Ihr Passwort für ${shop} wurde geändert`,
       preview: "Waren Sie das nicht, setzen Sie sofort ein neues.",

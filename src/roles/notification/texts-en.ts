@@ -46,6 +46,17 @@ export const english: Texts = {
         "If that was not you, there is nothing to do: your password stays as it is.",
       ],
     }),
+    "login-added": ({ shop }) => ({
+      subject: `Your account at ${shop} has another login`,
+      preview: "If that was not you, set a new password now.",
+      heading: "Your account has another login",
+      paragraphs: [
+        "Your account can now also be opened by a login at another provider.",
+        "If that was not you, remove it from the logins of your account, set another password at once, and contact us.",
+      ],
+      button: "",
+      notes: [],
+    }),
     "password-changed": ({ shop }) => ({
       subject: `Your password for ${shop} was changed`,
       preview: "If that was not you, set a new one now.",

@@ -20,7 +20,7 @@ const MOST_NAMED = Math.floor((BROADCAST_BYTES + 1) / (ID_LENGTH + 1));
 
 type Trx = Transaction<UserTables>;
 type UserChange = "created" | "updated" | "deactivated" | "reactivated" | "rolesChanged" | "emailConfirmed";
-type UserWish = "passwordChanged" | "passwordResetRequested" | "emailConfirmationRequested";
+type UserWish = "loginAdded" | "passwordChanged" | "passwordResetRequested" | "emailConfirmationRequested";
 
 /** Tells others of the changes of users. Each is written in the change's own transaction. */
 export interface UserAnnouncements {

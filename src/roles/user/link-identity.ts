@@ -19,6 +19,7 @@ import { countTry } from "./throttle-tries.ts";
 
 export interface LinkContext extends OpenIdContext {
   readonly passwords: Passwords;
+  readonly announce: UserAnnouncements;
 }
 
 export interface LinkAttempt extends LoginAnswer {
@@ -36,7 +37,7 @@ export async function linkIdentity(
   { userId, password, ...answer }: LinkAttempt,
   signal: AbortSignal,
 ): Promise<IdentityRow> {
-  const { db, clock, passwords } = context;
+  const { db, clock, passwords, announce } = context;
   await countTry(db, passwordKey(userId), PASSWORD_LIMIT, clock.now());
   const known = await findPassword(db, userId);
   const isRight = await passwords.verify(password, known?.hash, signal);
@@ -53,6 +54,8 @@ export async function linkIdentity(
     const linked = await findIdentity(trx, identity);
     if (linked?.user_id === userId) return linked;
     const { name: _, email = "", ...who } = identity;
+    // Told by mail: whoever once knew the password may have done it.
+    await announce.wished(trx, "loginAdded", userId, clock.now());
     return insertIdentity(trx, { id: newId(), user_id: userId, ...who, email, created_at: clock.now() });
   });
 }

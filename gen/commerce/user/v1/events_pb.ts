@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file commerce/user/v1/events.proto.
  */
 export const file_commerce_user_v1_events: GenFile = /*@__PURE__*/
-  fileDesc("Ch1jb21tZXJjZS91c2VyL3YxL2V2ZW50cy5wcm90bxIQY29tbWVyY2UudXNlci52MSKYBgoJVXNlckV2ZW50EjAKB2NyZWF0ZWQYASABKAsyHS5jb21tZXJjZS51c2VyLnYxLlVzZXJDcmVhdGVkSAASMAoHdXBkYXRlZBgCIAEoCzIdLmNvbW1lcmNlLnVzZXIudjEuVXNlclVwZGF0ZWRIABI4CgtkZWFjdGl2YXRlZBgDIAEoCzIhLmNvbW1lcmNlLnVzZXIudjEuVXNlckRlYWN0aXZhdGVkSAASOAoLcmVhY3RpdmF0ZWQYBCABKAsyIS5jb21tZXJjZS51c2VyLnYxLlVzZXJSZWFjdGl2YXRlZEgAEjsKDXJvbGVzX2NoYW5nZWQYBSABKAsyIi5jb21tZXJjZS51c2VyLnYxLlVzZXJSb2xlc0NoYW5nZWRIABJBChBwYXNzd29yZF9jaGFuZ2VkGAYgASgLMiUuY29tbWVyY2UudXNlci52MS5Vc2VyUGFzc3dvcmRDaGFuZ2VkSAASUAoYcGFzc3dvcmRfcmVzZXRfcmVxdWVzdGVkGAcgASgLMiwuY29tbWVyY2UudXNlci52MS5Vc2VyUGFzc3dvcmRSZXNldFJlcXVlc3RlZEgAElgKHGVtYWlsX2NvbmZpcm1hdGlvbl9yZXF1ZXN0ZWQYCCABKAsyMC5jb21tZXJjZS51c2VyLnYxLlVzZXJFbWFpbENvbmZpcm1hdGlvblJlcXVlc3RlZEgAEj8KD2VtYWlsX2NvbmZpcm1lZBgJIAEoCzIkLmNvbW1lcmNlLnVzZXIudjEuVXNlckVtYWlsQ29uZmlybWVkSAASOwoNYWRkcmVzc19hZGRlZBgKIAEoCzIiLmNvbW1lcmNlLnVzZXIudjEuVXNlckFkZHJlc3NBZGRlZEgAEj8KD2FkZHJlc3NfY2hhbmdlZBgLIAEoCzIkLmNvbW1lcmNlLnVzZXIudjEuVXNlckFkZHJlc3NDaGFuZ2VkSAASPwoPYWRkcmVzc19yZW1vdmVkGAwgASgLMiQuY29tbWVyY2UudXNlci52MS5Vc2VyQWRkcmVzc1JlbW92ZWRIAEIHCgVldmVudCIzCgtVc2VyQ3JlYXRlZBIkCgR1c2VyGAEgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIjMKC1VzZXJVcGRhdGVkEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiNwoPVXNlckRlYWN0aXZhdGVkEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiNwoPVXNlclJlYWN0aXZhdGVkEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiOAoQVXNlclJvbGVzQ2hhbmdlZBIkCgR1c2VyGAEgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIiYKE1VzZXJQYXNzd29yZENoYW5nZWQSDwoHdXNlcl9pZBgBIAEoCSItChpVc2VyUGFzc3dvcmRSZXNldFJlcXVlc3RlZBIPCgd1c2VyX2lkGAEgASgJIjEKHlVzZXJFbWFpbENvbmZpcm1hdGlvblJlcXVlc3RlZBIPCgd1c2VyX2lkGAEgASgJIjoKElVzZXJFbWFpbENvbmZpcm1lZBIkCgR1c2VyGAEgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIlYKEFVzZXJBZGRyZXNzQWRkZWQSDwoHdXNlcl9pZBgBIAEoCRIxCgVlbnRyeRgCIAEoCzIiLmNvbW1lcmNlLnVzZXIudjEuQWRkcmVzc0Jvb2tFbnRyeSJYChJVc2VyQWRkcmVzc0NoYW5nZWQSDwoHdXNlcl9pZBgBIAEoCRIxCgVlbnRyeRgCIAEoCzIiLmNvbW1lcmNlLnVzZXIudjEuQWRkcmVzc0Jvb2tFbnRyeSI5ChJVc2VyQWRkcmVzc1JlbW92ZWQSDwoHdXNlcl9pZBgBIAEoCRISCgphZGRyZXNzX2lkGAIgASgJYgZwcm90bzM", [file_commerce_user_v1_user]);
+  fileDesc("Ch1jb21tZXJjZS91c2VyL3YxL2V2ZW50cy5wcm90bxIQY29tbWVyY2UudXNlci52MSLRBgoJVXNlckV2ZW50EjAKB2NyZWF0ZWQYASABKAsyHS5jb21tZXJjZS51c2VyLnYxLlVzZXJDcmVhdGVkSAASMAoHdXBkYXRlZBgCIAEoCzIdLmNvbW1lcmNlLnVzZXIudjEuVXNlclVwZGF0ZWRIABI4CgtkZWFjdGl2YXRlZBgDIAEoCzIhLmNvbW1lcmNlLnVzZXIudjEuVXNlckRlYWN0aXZhdGVkSAASOAoLcmVhY3RpdmF0ZWQYBCABKAsyIS5jb21tZXJjZS51c2VyLnYxLlVzZXJSZWFjdGl2YXRlZEgAEjsKDXJvbGVzX2NoYW5nZWQYBSABKAsyIi5jb21tZXJjZS51c2VyLnYxLlVzZXJSb2xlc0NoYW5nZWRIABJBChBwYXNzd29yZF9jaGFuZ2VkGAYgASgLMiUuY29tbWVyY2UudXNlci52MS5Vc2VyUGFzc3dvcmRDaGFuZ2VkSAASUAoYcGFzc3dvcmRfcmVzZXRfcmVxdWVzdGVkGAcgASgLMiwuY29tbWVyY2UudXNlci52MS5Vc2VyUGFzc3dvcmRSZXNldFJlcXVlc3RlZEgAElgKHGVtYWlsX2NvbmZpcm1hdGlvbl9yZXF1ZXN0ZWQYCCABKAsyMC5jb21tZXJjZS51c2VyLnYxLlVzZXJFbWFpbENvbmZpcm1hdGlvblJlcXVlc3RlZEgAEj8KD2VtYWlsX2NvbmZpcm1lZBgJIAEoCzIkLmNvbW1lcmNlLnVzZXIudjEuVXNlckVtYWlsQ29uZmlybWVkSAASOwoNYWRkcmVzc19hZGRlZBgKIAEoCzIiLmNvbW1lcmNlLnVzZXIudjEuVXNlckFkZHJlc3NBZGRlZEgAEj8KD2FkZHJlc3NfY2hhbmdlZBgLIAEoCzIkLmNvbW1lcmNlLnVzZXIudjEuVXNlckFkZHJlc3NDaGFuZ2VkSAASPwoPYWRkcmVzc19yZW1vdmVkGAwgASgLMiQuY29tbWVyY2UudXNlci52MS5Vc2VyQWRkcmVzc1JlbW92ZWRIABI3Cgtsb2dpbl9hZGRlZBgNIAEoCzIgLmNvbW1lcmNlLnVzZXIudjEuVXNlckxvZ2luQWRkZWRIAEIHCgVldmVudCIzCgtVc2VyQ3JlYXRlZBIkCgR1c2VyGAEgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIjMKC1VzZXJVcGRhdGVkEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiNwoPVXNlckRlYWN0aXZhdGVkEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiNwoPVXNlclJlYWN0aXZhdGVkEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiOAoQVXNlclJvbGVzQ2hhbmdlZBIkCgR1c2VyGAEgASgLMhYuY29tbWVyY2UudXNlci52MS5Vc2VyIiYKE1VzZXJQYXNzd29yZENoYW5nZWQSDwoHdXNlcl9pZBgBIAEoCSIhCg5Vc2VyTG9naW5BZGRlZBIPCgd1c2VyX2lkGAEgASgJIi0KGlVzZXJQYXNzd29yZFJlc2V0UmVxdWVzdGVkEg8KB3VzZXJfaWQYASABKAkiMQoeVXNlckVtYWlsQ29uZmlybWF0aW9uUmVxdWVzdGVkEg8KB3VzZXJfaWQYASABKAkiOgoSVXNlckVtYWlsQ29uZmlybWVkEiQKBHVzZXIYASABKAsyFi5jb21tZXJjZS51c2VyLnYxLlVzZXIiVgoQVXNlckFkZHJlc3NBZGRlZBIPCgd1c2VyX2lkGAEgASgJEjEKBWVudHJ5GAIgASgLMiIuY29tbWVyY2UudXNlci52MS5BZGRyZXNzQm9va0VudHJ5IlgKElVzZXJBZGRyZXNzQ2hhbmdlZBIPCgd1c2VyX2lkGAEgASgJEjEKBWVudHJ5GAIgASgLMiIuY29tbWVyY2UudXNlci52MS5BZGRyZXNzQm9va0VudHJ5IjkKElVzZXJBZGRyZXNzUmVtb3ZlZBIPCgd1c2VyX2lkGAEgASgJEhIKCmFkZHJlc3NfaWQYAiABKAliBnByb3RvMw", [file_commerce_user_v1_user]);
 
 /**
  * What happens to a user, as other roles hear of it. The aggregate is the user, by its id.
@@ -121,6 +121,14 @@ export type UserEvent = Message<"commerce.user.v1.UserEvent"> & {
      */
     value: UserAddressRemoved;
     case: "addressRemoved";
+  } | {
+    /**
+     * The user can log in at one provider more.
+     *
+     * @generated from field: commerce.user.v1.UserLoginAdded login_added = 13;
+     */
+    value: UserLoginAdded;
+    case: "loginAdded";
   } | { case: undefined; value?: undefined };
 };
 
@@ -258,6 +266,27 @@ export const UserPasswordChangedSchema: GenMessage<UserPasswordChanged> = /*@__P
   messageDesc(file_commerce_user_v1_events, 6);
 
 /**
+ * See UserEvent. Which one is not in it.
+ *
+ * @generated from message commerce.user.v1.UserLoginAdded
+ */
+export type UserLoginAdded = Message<"commerce.user.v1.UserLoginAdded"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+};
+
+/**
+ * Describes the message commerce.user.v1.UserLoginAdded.
+ * Use `create(UserLoginAddedSchema)` to create a new message.
+ */
+export const UserLoginAddedSchema: GenMessage<UserLoginAdded> = /*@__PURE__*/
+  messageDesc(file_commerce_user_v1_events, 7);
+
+/**
  * See UserEvent. The token of the link is not in it: whoever sends the mail asks for it.
  *
  * @generated from message commerce.user.v1.UserPasswordResetRequested
@@ -276,7 +305,7 @@ export type UserPasswordResetRequested = Message<"commerce.user.v1.UserPasswordR
  * Use `create(UserPasswordResetRequestedSchema)` to create a new message.
  */
 export const UserPasswordResetRequestedSchema: GenMessage<UserPasswordResetRequested> = /*@__PURE__*/
-  messageDesc(file_commerce_user_v1_events, 7);
+  messageDesc(file_commerce_user_v1_events, 8);
 
 /**
  * See UserEvent. The token of the link is not in it: whoever sends the mail asks for it.
@@ -297,7 +326,7 @@ export type UserEmailConfirmationRequested = Message<"commerce.user.v1.UserEmail
  * Use `create(UserEmailConfirmationRequestedSchema)` to create a new message.
  */
 export const UserEmailConfirmationRequestedSchema: GenMessage<UserEmailConfirmationRequested> = /*@__PURE__*/
-  messageDesc(file_commerce_user_v1_events, 8);
+  messageDesc(file_commerce_user_v1_events, 9);
 
 /**
  * See UserEvent.
@@ -318,7 +347,7 @@ export type UserEmailConfirmed = Message<"commerce.user.v1.UserEmailConfirmed"> 
  * Use `create(UserEmailConfirmedSchema)` to create a new message.
  */
 export const UserEmailConfirmedSchema: GenMessage<UserEmailConfirmed> = /*@__PURE__*/
-  messageDesc(file_commerce_user_v1_events, 9);
+  messageDesc(file_commerce_user_v1_events, 10);
 
 /**
  * See UserEvent.
@@ -346,7 +375,7 @@ export type UserAddressAdded = Message<"commerce.user.v1.UserAddressAdded"> & {
  * Use `create(UserAddressAddedSchema)` to create a new message.
  */
 export const UserAddressAddedSchema: GenMessage<UserAddressAdded> = /*@__PURE__*/
-  messageDesc(file_commerce_user_v1_events, 10);
+  messageDesc(file_commerce_user_v1_events, 11);
 
 /**
  * See UserEvent.
@@ -374,7 +403,7 @@ export type UserAddressChanged = Message<"commerce.user.v1.UserAddressChanged"> 
  * Use `create(UserAddressChangedSchema)` to create a new message.
  */
 export const UserAddressChangedSchema: GenMessage<UserAddressChanged> = /*@__PURE__*/
-  messageDesc(file_commerce_user_v1_events, 11);
+  messageDesc(file_commerce_user_v1_events, 12);
 
 /**
  * See UserEvent.
@@ -402,5 +431,5 @@ export type UserAddressRemoved = Message<"commerce.user.v1.UserAddressRemoved"> 
  * Use `create(UserAddressRemovedSchema)` to create a new message.
  */
 export const UserAddressRemovedSchema: GenMessage<UserAddressRemoved> = /*@__PURE__*/
-  messageDesc(file_commerce_user_v1_events, 12);
+  messageDesc(file_commerce_user_v1_events, 13);
 
