@@ -7,7 +7,8 @@ import { codeOf, isConnectionLost } from "../platform/database-errors.ts";
 /** What a person sees when the whole shop runs: where, what it keeps, and calls to paste. */
 export function banner(system: System, config: Config): string {
   const port = system.ports["gateway"] ?? 0;
-  const url = `http://localhost:${String(port)}`;
+  const url = `${config.tls.port ? "https" : "http"}://localhost:${String(port)}`;
+  const trust = config.tls.port && config.tls.caFile !== undefined ? ` --cacert ${config.tls.caFile}` : "";
   // Where a PORT was given for this start alone, the program would look for the shop elsewhere.
   const elsewhere = port === 8080 ? "" : ` --url ${url}`;
   const data = system.embedded ? `embedded Postgres, data in ${system.embedded.dataPath}` : "your Postgres";
@@ -24,10 +25,10 @@ ${system.embedded?.notice ? `  ${system.embedded.notice}\n` : ""}
 ${system.tryout ? `  Mails: ${url}/-/notification/mailbox\n` : ""}
   Read and try the API at ${url}/docs, or paste:
 
-  curl '${url}/api/v1/products?text=mug'
+  curl${trust} '${url}/api/v1/products?text=mug'
 
-${system.tryout ? checkout(url, elsewhere) : logIn(url)}
-  npx buf curl --protocol grpc --http2-prior-knowledge ${url}/commerce.product.v1.ProductService/ListProducts
+${system.tryout ? checkout(url, trust, elsewhere) : logIn(url, trust)}
+  npx buf curl --protocol grpc${config.tls.port ? trust : " --http2-prior-knowledge"} ${url}/commerce.product.v1.ProductService/ListProducts
 
   Health ${url}/readyz     More goods: npm run seed -- --products 10000${elsewhere}     Stop: Ctrl-C
 
@@ -35,16 +36,16 @@ ${system.tryout ? checkout(url, elsewhere) : logIn(url)}
 }
 
 /** From a login to an order that is paid for. */
-function checkout(url: string, elsewhere: string): string {
+function checkout(url: string, trust: string, elsewhere: string): string {
   return `  shopper="authorization: Bearer $(npm run --silent token -- shopper${elsewhere})"
-  curl ${url}/commerce.order.v1.OrderService/CreateOrder \\
+  curl${trust} ${url}/commerce.order.v1.OrderService/CreateOrder \\
     -H "$shopper" -H 'content-type: application/json' \\
     -d '{"items":[{"sku":"MUG-SAND","quantity":1}],"waitFor":"WAIT_FOR_SETTLED"}'
 `;
 }
 
-function logIn(url: string): string {
-  return `  curl ${url}/commerce.user.v1.AuthService/Login \\
+function logIn(url: string, trust: string): string {
+  return `  curl${trust} ${url}/commerce.user.v1.AuthService/Login \\
     -H 'content-type: application/json' -d '{"email":"you@example.com","password":"…"}'
 `;
 }

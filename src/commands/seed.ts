@@ -10,7 +10,7 @@ import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import { mapConcurrently } from "../platform/streams.ts";
 import { wireRegistry } from "../platform/wire.ts";
-import { gatewayUrl, parseUrl } from "./gateway-url.ts";
+import { gatewayTrust, gatewayUrl, parseUrl } from "./gateway-url.ts";
 import { SAMPLE_PASSWORD } from "../roles/user/sample-accounts.ts";
 import { bearer, login, sampleEmail } from "./login.ts";
 import { seedOrder, seedProduct, seedStock, seedUser } from "./seed-data.ts";
@@ -40,6 +40,7 @@ let token: string | Promise<string> | undefined;
 const transport = createConnectTransport({
   baseUrl: options.url,
   httpVersion: "2",
+  nodeOptions: gatewayTrust(),
   useBinaryFormat: true,
   jsonOptions: { registry: wireRegistry },
   interceptors: [bearer(() => (token ??= options.token ?? logInAsAdmin()))],

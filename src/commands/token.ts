@@ -3,7 +3,7 @@ import { Writable } from "node:stream";
 import { ConnectError, Code } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { Command } from "commander";
-import { gatewayUrl, parseUrl } from "./gateway-url.ts";
+import { gatewayTrust, gatewayUrl, parseUrl } from "./gateway-url.ts";
 import { SAMPLE_PASSWORD } from "../roles/user/sample-accounts.ts";
 import { login, sampleEmail } from "./login.ts";
 
@@ -28,7 +28,7 @@ const { url } = program.opts<{ url: string }>();
 const sample = sampleEmail(account);
 
 try {
-  const transport = createConnectTransport({ baseUrl: url, httpVersion: "2" });
+  const transport = createConnectTransport({ baseUrl: url, httpVersion: "2", nodeOptions: gatewayTrust() });
   const email = sample ?? account;
   const password = sample === undefined ? await ask(`Password of ${email}: `) : SAMPLE_PASSWORD;
   process.stdout.write(`${await login(transport, email, password)}\n`);

@@ -4,6 +4,7 @@ import { createAssertions } from "./assertion.ts";
 import type { AssertionKeys } from "./assertion-keys.ts";
 import { derivedKeys, keysIn } from "./assertion-keys.ts";
 import { byAssertion, byToken } from "./authenticate.ts";
+import { watchCertificates } from "./certificates.ts";
 import { isLoopbackAddress } from "./client-address.ts";
 import { createConnectionPool, createPeers } from "./clients/clients.ts";
 import { systemClock } from "./clock.ts";
@@ -21,6 +22,7 @@ import { databaseName, migrateDatabase } from "./migrate.ts";
 import { createPageTokens } from "./page.ts";
 import type { Pipeline } from "./pipeline.ts";
 import { createPipeline } from "./pipeline.ts";
+import { createPeerFetch } from "./peer-fetch.ts";
 import { mountForwardedRoutes, mountRawRoutes } from "./raw-routes.ts";
 import type { RoleDatabase } from "./role-database.ts";
 import { openRoleDatabase } from "./role-database.ts";
@@ -99,6 +101,7 @@ export async function boot(options: BootOptions): Promise<System> {
   const stopping = new AbortController();
   // With a proxy in front others reach it, wherever it listens.
   const isReached = config.listenHost !== "localhost" && !isLoopbackAddress(config.listenHost);
+  const scheme = config.tls.port ? "https" : "http";
   const tryout = config.databases === undefined && !isReached && config.trustedProxies.length === 0;
   const stop = (): Promise<void> =>
     (stopped ??= (async () => {
@@ -111,6 +114,12 @@ export async function boot(options: BootOptions): Promise<System> {
       }
     })());
 
+  // Nothing has begun yet that would have to be stopped.
+  const certificates = watchCertificates(config.tls, log);
+  const fetchPeer = createPeerFetch(certificates, isOwnAddress);
+  onStop(() => {
+    certificates.close();
+  });
   let embedded: Awaited<ReturnType<typeof startEmbedded>> | undefined;
   try {
     embedded = config.databases ? undefined : await startEmbedded();
@@ -185,7 +194,7 @@ export async function boot(options: BootOptions): Promise<System> {
       const url = config.urls[role];
       if (!url) throw new Error(`there is no role ${role}`);
       return url;
-    });
+    }, certificates);
     onStop(() => {
       remote.close();
     });
@@ -213,8 +222,9 @@ export async function boot(options: BootOptions): Promise<System> {
         outbox: (schema) => declared(events, name).outbox(schema),
         broadcast,
         wakeInbox: () => events?.wakeInbox(),
-        publicUrl: () => config.publicUrl ?? `http://localhost:${String(publicPort())}`,
+        publicUrl: () => config.publicUrl ?? publicOrigin(),
         routesUrl: (role) => `${routesOrigin(role)}/-/${role}`,
+        fetchPeer,
         peers,
         pages,
         key: (purpose) => deriveKey(secret, name, purpose),
@@ -256,10 +266,22 @@ export async function boot(options: BootOptions): Promise<System> {
     return edge;
   }
 
-  /** Of the edge, here or where it is found. */
-  function publicPort(): number | string {
+  /** Of the edge on this machine, with the scheme and the port of here, or of where it is found. */
+  function publicOrigin(): string {
     const edge = edgeRole();
-    return ports[edge] ?? config.urls[edge]?.port ?? "";
+    const url = config.urls[edge];
+    if (ports[edge] === undefined && url) return `${url.protocol}//localhost${url.port && `:${url.port}`}`;
+    return `${scheme}://localhost:${String(ports[edge] ?? "")}`;
+  }
+
+  /** Of the ports here. */
+  function ownHost(): string {
+    const host = { "0.0.0.0": "127.0.0.1", "::": "::1" }[config.listenHost] ?? config.listenHost;
+    return host.includes(":") ? `[${host}]` : host;
+  }
+
+  function isOwnAddress({ hostname, port }: URL): boolean {
+    return hostname === ownHost() && Object.values(ports).includes(Number(port));
   }
 
   /** A role's own port where one is open, here or elsewhere; the edge's where it runs behind that. */
@@ -267,8 +289,7 @@ export async function boot(options: BootOptions): Promise<System> {
     const edge = edgeRole();
     const port = ports[role] ?? (config.roles.includes(role) ? ports[edge] : undefined);
     if (port === undefined) return String(config.urls[role]?.origin);
-    const host = { "0.0.0.0": "127.0.0.1", "::": "::1" }[config.listenHost] ?? config.listenHost;
-    return `http://${host.includes(":") ? `[${host}]` : host}:${String(port)}`;
+    return `${scheme}://${ownHost()}:${String(port)}`;
   }
 
   async function openPorts(started: ReadonlyMap<string, Started>, keys: AssertionKeys): Promise<void> {
@@ -303,6 +324,8 @@ export async function boot(options: BootOptions): Promise<System> {
   ): Promise<Server> {
     const edge = registry[role]?.edge ?? false;
     const pipeline = pipelineOf(started, role);
+    // Outsiders have no certificate.
+    const asksClients = config.tls.requiresClientCerts && !edge;
     const identify = started.get(role)?.running.identify;
     const admit = createAdmit(
       role,
@@ -313,6 +336,7 @@ export async function boot(options: BootOptions): Promise<System> {
       role,
       log,
       strictJson: edge,
+      ...(config.tls.port && { tls: { certificates, ...(asksClients && { clientNames: Object.keys(registry) }) } }),
       ...(edge && { trustedProxies: config.trustedProxies, browsers: { origins: config.corsOrigins } }),
       ...(!edge && { limits: innerLimits }),
       services: pipeline.services.map(({ service }) => service),
@@ -329,7 +353,7 @@ export async function boot(options: BootOptions): Promise<System> {
           const here = started.get(name);
           const elsewhere = config.urls[name];
           if (here) mountRawRoutes(app, name, here.running.routes ?? [], log);
-          else if (elsewhere) mountForwardedRoutes(app, name, elsewhere, log);
+          else if (elsewhere) mountForwardedRoutes(app, name, elsewhere, fetchPeer, log);
         }
       },
     });

@@ -58,7 +58,9 @@ export const publicUrl = makeExactValidator<string>((input) => {
 /** The address of a server, without a path. */
 export const httpUrl = makeExactValidator<URL>((input) => {
   const url = URL.parse(input);
-  if (url?.protocol !== "http:" || url.pathname !== "/") throw new Error(`must be http://host:port, not "${input}"`);
+  if (!url || !/^https?:$/.test(url.protocol) || url.pathname !== "/") {
+    throw new Error(`must be http://host:port or https://host:port, not "${input}"`);
+  }
   return url;
 });
 

@@ -1,4 +1,6 @@
 import { databaseKey, databaseUrls, eventsDatabaseUrl, keyPrefix } from "./config-databases.ts";
+import type { TlsConfig } from "./config-tls.ts";
+import { readTls } from "./config-tls.ts";
 import {
   addressList,
   busUrl,
@@ -52,6 +54,7 @@ export interface Config {
   readonly trustedProxies: readonly string[];
   /** Origins whose pages may read answers, see CORS_ORIGINS. */
   readonly corsOrigins: readonly string[];
+  readonly tls: TlsConfig;
   /** The folder of the keys of roles; undefined: they follow from the secret. */
   readonly keysDir: string | undefined;
   readonly log: { readonly level: string; readonly format: "pretty" | "json" | undefined };
@@ -103,7 +106,7 @@ const platformSpec = {
   }),
   PUBLIC_URL: publicUrl({
     default: undefined,
-    desc: "Where clients reach the shop, for the links in mails; empty: the gateway's port on this machine",
+    desc: "Where clients reach the shop, for the links in mails; empty: the gateway's port on this machine, by https where that speaks TLS",
     example: "https://shop.example.com",
   }),
   BUS_URL: busUrl({
@@ -183,6 +186,7 @@ export function readConfig(
   const roles = named ?? Object.keys(known);
 
   const base = read(platformSpec);
+  const tls = readTls(read, problems);
   const { TOKEN_SECRET } = read({
     TOKEN_SECRET: named === undefined ? secret({ default: undefined, desc: secretDesc }) : secret({ desc: secretDesc }),
   });
@@ -213,6 +217,7 @@ export function readConfig(
     listenHost: base.LISTEN_HOST ?? (named === undefined ? "127.0.0.1" : "0.0.0.0"),
     trustedProxies: base.TRUSTED_PROXIES ?? [],
     corsOrigins: base.CORS_ORIGINS ?? [],
+    tls,
     keysDir: base.KEYS_DIR,
     log: { level: base.LOG_LEVEL, format: base.LOG_FORMAT as "pretty" | "json" | undefined },
     secret: TOKEN_SECRET,
@@ -259,7 +264,7 @@ function addressOf(role: string, entry: ConfiguredRole, elsewhere: boolean, read
   const place = read({
     [`${name}_URL`]: httpUrl({
       default: undefined,
-      desc: `Where ${role} is found when it runs elsewhere; empty: its port on this machine`,
+      desc: `Where ${role} is found when it runs elsewhere, by https where its port speaks TLS; empty: its port on this machine, by http`,
       example: `http://${role}:${String(entry.port)}`,
     }),
     [`${alias}_HOST`]: host({ default: undefined, desc: `Host of ${role} where ${name}_URL is empty`, example: role }),

@@ -1,8 +1,11 @@
 import { createServer as createHttp1Server } from "node:http";
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from "node:http";
 import { createServer as createHttp2Server } from "node:http2";
 import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Session } from "node:http2";
+import type { Server as TlsServer } from "node:https";
 import type { Socket } from "node:net";
+import type { Decide, PortTls } from "./port-tls.ts";
+import { acceptTls, createTlsServer } from "./port-tls.ts";
 
 /** Milliseconds where not said otherwise. */
 export interface PortLimits {
@@ -37,37 +40,38 @@ export interface OnePort {
 }
 
 /**
- * A server for HTTP/1.1 and h2c (with prior knowledge) on one cleartext port: the first bytes of a connection tell
- * which. `Upgrade: h2c` is ignored, as RFC 9113 asks; nobody listens for upgrades, so node answers over HTTP/1.1.
+ * A server for HTTP/1.1 and HTTP/2 on one port. With TLS the handshake tells which (ALPN). Without, HTTP/2 is h2c with
+ * prior knowledge, and the first bytes of a connection tell; `Upgrade: h2c` is ignored, as RFC 9113 asks: nobody listens
+ * for upgrades, so node answers over HTTP/1.1.
  */
-export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort {
+export function createOnePort(onRequest: OnRequest, limits: PortLimits, tls?: PortTls): OnePort {
   const sockets = new Set<Socket>();
   const undecided = new Set<Socket>();
   const sessions = new Map<ServerHttp2Session, Progress>();
   const responses = new Set<ServerResponse>();
   let draining = false;
 
-  const http1 = createHttp1Server(
-    {
-      headersTimeout: limits.headersMs,
-      requestTimeout: limits.requestMs,
-      keepAliveTimeout: limits.idleMs,
-      connectionsCheckingInterval: CHECK_MS,
-      // Finds clients that are gone without a word, on both protocols.
-      keepAlive: true,
-      keepAliveInitialDelay: 60_000,
-    },
-    (request, response) => {
-      responses.add(response);
-      response.once("close", () => {
-        responses.delete(response);
-        // Its connection is idle only after this event.
-        if (draining) setImmediate(() => http1.closeIdleConnections());
-      });
-      if (draining) response.setHeader("connection", "close");
-      onRequest(request, response);
-    },
-  );
+  const options: ServerOptions = {
+    headersTimeout: limits.headersMs,
+    requestTimeout: limits.requestMs,
+    keepAliveTimeout: limits.idleMs,
+    connectionsCheckingInterval: CHECK_MS,
+    noDelay: true,
+    // Finds clients that are gone without a word, on both protocols.
+    keepAlive: true,
+    keepAliveInitialDelay: 60_000,
+  };
+  const http1 = tls ? createTlsServer(options, tls, onHttp1) : createHttp1Server(options, onHttp1);
+  function onHttp1(request: IncomingMessage, response: ServerResponse): void {
+    responses.add(response);
+    response.once("close", () => {
+      responses.delete(response);
+      // Its connection is idle only after this event.
+      if (draining) setImmediate(() => http1.closeIdleConnections());
+    });
+    if (draining) response.setHeader("connection", "close");
+    onRequest(request, response);
+  }
   const http2 = createHttp2Server(
     {
       settings: { maxConcurrentStreams: limits.maxConcurrentStreams },
@@ -93,22 +97,24 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits): OnePort
 
   http1.maxConnections = limits.maxConnections;
   // node's own listener would give every connection to the HTTP/1.1 parser.
-  const [giveToHttp1] = http1.listeners("connection");
-  http1.removeAllListeners("connection");
+  const opened = tls ? "secureConnection" : "connection";
+  const [giveToHttp1] = http1.listeners(opened);
+  http1.removeAllListeners(opened);
+  const tell = tls ? tellOfTls(http1 as TlsServer, tls) : sniff;
   http1.on("connection", (socket: Socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
     undecided.add(socket);
-    sniff(socket, limits.silenceMs, (isHttp2) => {
+    tell(socket, limits.silenceMs, (isHttp2, stream) => {
       undecided.delete(socket);
       if (isHttp2 === undefined) socket.destroy();
       else if (isHttp2) {
         // node's HTTP/1.1 server leaves sockets half open; its http2 would never notice a client that is gone.
-        socket.allowHalfOpen = false;
-        http2.emit("connection", socket);
+        stream.allowHalfOpen = false;
+        http2.emit("connection", stream);
       } else {
-        giveToHttp1?.call(http1, socket);
-        socket.resume();
+        giveToHttp1?.call(http1, stream);
+        stream.resume();
       }
     });
   });
@@ -196,6 +202,19 @@ function closeWhenUnused(session: ServerHttp2Session, { headersMs, idleMs }: Por
   });
 }
 
+/** Over TLS HTTP/2 is agreed upon, never guessed; HTTP/1.1 begins, here too, with its first bytes. */
+function tellOfTls(server: TlsServer, tls: PortTls): typeof sniff {
+  const shakeHands = acceptTls(server, tls);
+  return (socket, silenceMs, decide) => {
+    shakeHands(socket, silenceMs, (isHttp2, stream) => {
+      if (isHttp2 !== false) return decide(isHttp2, stream);
+      sniff(stream, silenceMs, (hasBegun) => {
+        decide(hasBegun === undefined ? undefined : false, stream);
+      });
+    });
+  };
+}
+
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
 /**
@@ -204,7 +223,7 @@ const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
  * `isStreamBase`, takes node off its fast path (a quarter of the throughput); node's http2 reads what was put back
  * since v12 (nodejs/node#35475).
  */
-function sniff(socket: Socket, silenceMs: number, decide: (isHttp2: boolean | undefined) => void): void {
+function sniff(socket: Socket, silenceMs: number, decide: Decide): void {
   let head: Buffer = Buffer.alloc(0);
   const timer = setTimeout(giveUp, silenceMs).unref();
   socket.on("data", onData).once("end", giveUp).once("error", giveUp).once("close", giveUp);
@@ -213,7 +232,7 @@ function sniff(socket: Socket, silenceMs: number, decide: (isHttp2: boolean | un
     clearTimeout(timer);
     socket.off("data", onData).off("end", giveUp).off("close", giveUp);
     if (isHttp2 !== undefined) socket.off("error", giveUp);
-    decide(isHttp2);
+    decide(isHttp2, socket);
   }
   function giveUp(): void {
     finish(undefined);

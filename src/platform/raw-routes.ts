@@ -4,6 +4,7 @@ import { fromDatabaseError } from "./database-errors.ts";
 import { refuse } from "./edge.ts";
 import { errors } from "./errors.ts";
 import type { Logger } from "./logger.ts";
+import type { PeerFetch } from "./peer-fetch.ts";
 
 /** An HTTP request of a raw route: bytes and the headers that the route lists, untouched. */
 export interface RawRequest {
@@ -103,7 +104,13 @@ export function mountRawRoutes(app: FastifyInstance, role: string, routes: reado
 }
 
 /** Passes everything below `/-/<role>/` on to a role elsewhere: bytes and headers, untouched. */
-export function mountForwardedRoutes(app: FastifyInstance, role: string, to: URL, log: Logger): void {
+export function mountForwardedRoutes(
+  app: FastifyInstance,
+  role: string,
+  to: URL,
+  fetchPeer: PeerFetch,
+  log: Logger,
+): void {
   void app.register(async (scope) => {
     acceptBytes(scope);
     scope.route({
@@ -117,11 +124,10 @@ export function mountForwardedRoutes(app: FastifyInstance, role: string, to: URL
           return await reply;
         }
         try {
-          const answer = await fetch(target, {
+          const answer = await fetchPeer(target.href, {
             method: request.method,
             headers: endToEnd(Object.entries(request.headers).filter(([name]) => !name.startsWith("x-commerce-"))),
             signal: AbortSignal.any([clientLeft(reply), AbortSignal.timeout(forwardedMs)]),
-            redirect: "manual",
             ...(request.method === "POST" && { body: Buffer.isBuffer(request.body) ? request.body : "" }),
           });
           const body = Buffer.from(await answer.arrayBuffer());

@@ -11,6 +11,7 @@ import type { Broadcast } from "./events/role-events.ts";
 import type { Logger } from "./logger.ts";
 import type { Notifications } from "./notifications.ts";
 import type { PageTokens } from "./page.ts";
+import type { PeerFetch } from "./peer-fetch.ts";
 import type { PipelineHooks } from "./pipeline.ts";
 import type { RawRoute } from "./raw-routes.ts";
 
@@ -55,6 +56,8 @@ export interface RoleContext<C extends ConfigSpec = ConfigSpec> {
    * ports are open.
    */
   readonly routesUrl: (role: string) => string;
+  /** Sends requests there. */
+  readonly fetchPeer: PeerFetch;
   readonly peers: Peers;
   readonly pages: PageTokens;
   /** A key of 32 bytes for one purpose of this role, the same in all its processes; see {@link deriveKey}. */

@@ -16,9 +16,10 @@ const HTTPS_ONLY = "max-age=31536000";
 
 /**
  * Tells browsers what they may do with the answer; a handler's own headers come later and win. Asks for HTTPS from now on
- * where the client came by it, which without TLS of our own only a trusted proxy says.
+ * where the client came by it: to this port, or to a trusted proxy that says so. Not as localhost: a browser would ask
+ * for it at every other port there, too.
  */
-export function setSecurityHeaders({ protocol }: FastifyRequest, reply: FastifyReply): void {
+export function setSecurityHeaders({ protocol, hostname }: FastifyRequest, reply: FastifyReply): void {
   void reply.headers(ALWAYS);
-  if (protocol === "https") void reply.header("strict-transport-security", HTTPS_ONLY);
+  if (protocol === "https" && hostname !== "localhost") void reply.header("strict-transport-security", HTTPS_ONLY);
 }

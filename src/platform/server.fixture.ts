@@ -65,7 +65,7 @@ export async function startServer(options: Partial<ServerOptions> = {}): Promise
   });
   onTestFinished(() => server.close(0));
   const { port } = await server.listen("127.0.0.1", 0);
-  const url = `http://127.0.0.1:${String(port)}`;
+  const url = `${options.tls ? "https" : "http"}://127.0.0.1:${String(port)}`;
   return { server, url, port, logged, held: { count: () => held, release: released.resolve } };
 }
 

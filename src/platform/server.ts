@@ -1,4 +1,5 @@
 import type { AddressInfo } from "node:net";
+import type { TLSSocket } from "node:tls";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { createContextValues } from "@connectrpc/connect";
@@ -19,6 +20,7 @@ import { newId } from "./id.ts";
 import type { Logger } from "./logger.ts";
 import type { PortLimits } from "./one-port.ts";
 import { createOnePort } from "./one-port.ts";
+import type { PortTls } from "./port-tls.ts";
 import { REQUEST_ID_HEADER, receivedFrom, receivedId } from "./request-id.ts";
 import { reflectionRoutes, reflectionServices } from "./reflection.ts";
 import { setSecurityHeaders } from "./security-headers.ts";
@@ -67,6 +69,8 @@ export interface ServerOptions {
   /** Plain HTTP routes and hooks of the role. */
   readonly http?: (app: FastifyInstance, context: ServerContext) => void | Promise<void>;
   readonly limits?: Partial<Limits>;
+  /** Makes the port speak TLS. */
+  readonly tls?: Omit<PortTls, "onRefused">;
   /** Addresses of proxies in front of the server, whose X-Forwarded-For is believed. */
   readonly trustedProxies?: readonly string[];
 }
@@ -95,18 +99,22 @@ export interface Server {
   readonly app: FastifyInstance;
 }
 
-/** One role's port: gRPC, gRPC-Web and Connect, over HTTP/1.1 and h2c; health, reflection; the role's plain routes. */
+/** One role's port: gRPC, gRPC-Web and Connect, over HTTP/1.1 and HTTP/2; health, reflection; the role's plain routes. */
 export async function createServer(options: ServerOptions): Promise<Server> {
   const { log, role } = options;
   const limits = { ...defaultLimits, ...options.limits };
   const health = createHealthState(options.readiness, log);
   const stopping = new AbortController();
-  const onePort = createOnePort((request, response) => {
-    // HTTP/2 says it elsewhere: whoever looks at the host sees it over both.
-    const authority = request.headers[":authority"];
-    if (typeof authority === "string") request.headers.host ??= authority;
-    app.routing(request, response);
-  }, limits);
+  const onePort = createOnePort(
+    (request, response) => {
+      // HTTP/2 says it elsewhere: whoever looks at the host sees it over both.
+      const authority = request.headers[":authority"];
+      if (typeof authority === "string") request.headers.host ??= authority;
+      app.routing(request, response);
+    },
+    limits,
+    options.tls && { ...options.tls, onRefused: logHandshake },
+  );
   const app = fastify({
     serverFactory: () => onePort.server,
     logger: false,
@@ -121,6 +129,11 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     },
   });
   const cors = options.browsers && createCors(options.browsers.origins, refuseAndLog);
+
+  function logHandshake(error: Error, { authorizationError, remoteAddress }: TLSSocket): void {
+    const why = authorizationError === null ? error.message : String(authorizationError);
+    log.info({ role, why, address: remoteAddress }, "no TLS");
+  }
 
   /** Sets what browsers need to know; answers whether that was all, as of a preflight. */
   function answerBrowser(request: FastifyRequest, reply: FastifyReply): boolean {

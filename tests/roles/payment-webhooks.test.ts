@@ -264,6 +264,7 @@ describe("money without an order", () => {
       db: shop.db,
       provider: sandboxProvider({
         url: () => shop.provider.url,
+        fetchPeer: fetch,
         apiKey: key().toString("hex"),
         webhookKey: Buffer.alloc(32),
       }),

@@ -62,7 +62,7 @@ export async function startInstallation(
     const ports = await Promise.all(Object.keys(registry).map(async (role) => [role, await freePort()] as const));
     const addresses = ports.flatMap(([role, port]) => [
       [`${role.toUpperCase()}_PORT`, String(port)] as const,
-      [`${role.toUpperCase()}_URL`, `http://127.0.0.1:${String(port)}`] as const,
+      [`${role.toUpperCase()}_URL`, `${schemeOf(envOf(role))}://127.0.0.1:${String(port)}`] as const,
     ]);
     shared = { ...base, PORT: "", ...Object.fromEntries(addresses), ...urlsOfDatabases };
     await Promise.all(
@@ -72,7 +72,8 @@ export async function startInstallation(
     );
   }
   const more: ServerProcess[] = [];
-  const url = `http://127.0.0.1:${String(processes["gateway"]?.ports["gateway"])}`;
+  const scheme = schemeOf(envOf(topology === "one process" ? "all" : "gateway"));
+  const url = `${scheme}://127.0.0.1:${String(processes["gateway"]?.ports["gateway"])}`;
   await createAccount(url, admin, databases["user"]?.url ?? "", ["admin"]);
   return {
     url,
@@ -90,7 +91,7 @@ export async function startInstallation(
       const own = isAll ? { ...shared, PORT: "0" } : { ...shared, ...envOf(role), PORT: "0", ROLE: role };
       const started = await startProcess(own);
       more.push(started);
-      return `http://127.0.0.1:${String(started.ports[isAll ? "gateway" : role])}`;
+      return `${schemeOf(envOf(isAll ? "all" : role))}://127.0.0.1:${String(started.ports[isAll ? "gateway" : role])}`;
     },
     async [Symbol.asyncDispose]() {
       const running = new Set([...Object.values(processes), ...more]);
@@ -98,6 +99,10 @@ export async function startInstallation(
       await Promise.all(Object.values(databases).map((database) => database.drop()));
     },
   };
+}
+
+function schemeOf({ TLS_CERT_FILE = "" }: Environment): string {
+  return TLS_CERT_FILE === "" ? "http" : "https";
 }
 
 async function createTestDatabases(): Promise<Record<string, TestDatabase>> {

@@ -108,6 +108,7 @@ export async function startTestRole(
     wakeInbox: () => undefined,
     publicUrl: () => "http://shop.test",
     routesUrl: (role) => options.routesUrl?.(role) ?? `http://127.0.0.1:1/-/${role}`,
+    fetchPeer: fetch,
     pages: createPageTokens(name, secret),
     key: (purpose) => deriveKey(secret, name, purpose),
     sharedKey: (purpose) => deriveKey(secret, "", purpose),

@@ -4,6 +4,7 @@ import { createClient } from "@connectrpc/connect";
 import type { Assertions } from "../assertion.ts";
 import type { Logger } from "../logger.ts";
 import type { Pipeline } from "../pipeline.ts";
+import type { Certificates } from "../certificates.ts";
 import type { Connections } from "./connections.ts";
 import { openConnections } from "./connections.ts";
 import { localTransport } from "./local.ts";
@@ -57,13 +58,16 @@ export function roleOf(service: DescService): string {
 }
 
 /** The connections of this process to roles elsewhere, shared by its roles. */
-export function createConnectionPool(urlOf: (role: string) => URL): {
+export function createConnectionPool(
+  urlOf: (role: string) => URL,
+  certificates: Certificates,
+): {
   to(role: string): Connections;
   close(): void;
 } {
   const pool = new Map<string, Connections>();
   return {
-    to: (role) => once(pool, role, () => openConnections(urlOf(role))),
+    to: (role) => once(pool, role, () => openConnections(urlOf(role), certificates)),
     close() {
       for (const connections of pool.values()) connections.close();
     },

@@ -3,6 +3,8 @@ import { isIP } from "node:net";
 import type { Transport } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
+import type { Certificates } from "../certificates.ts";
+import { peerOptions } from "../certificates.ts";
 import { wireRegistry } from "../wire.ts";
 import { Sessions } from "./sessions.ts";
 
@@ -37,7 +39,8 @@ export interface Connections {
   close(): void;
 }
 
-export function openConnections(url: URL): Connections {
+/** @param certificates what is shown and believed where the address is of https: as it is when a connection begins */
+export function openConnections(url: URL, certificates: Certificates): Connections {
   let addresses: readonly string[] = [];
   let lookedUpAt = 0;
   let pending: Promise<void> | undefined;
@@ -83,7 +86,7 @@ export function openConnections(url: URL): Connections {
       const known = open.get(key);
       if (known && known.replaceAt > Date.now()) return known;
       if (known) retire(key, known);
-      const fresh = connect(url, address);
+      const fresh = connect(url, address, certificates);
       open.set(key, fresh);
       return fresh;
     },
@@ -94,14 +97,15 @@ export function openConnections(url: URL): Connections {
   };
 }
 
-function connect(url: URL, address: string): Connection {
+function connect(url: URL, address: string, certificates: Certificates): Connection {
+  const isTls = url.protocol === "https:";
   const host = isIP(address) === 6 ? `[${address}]` : address;
-  const baseUrl = `${url.protocol}//${host}:${url.port || "80"}`;
+  const baseUrl = `${url.protocol}//${host}:${url.port || (isTls ? "443" : "80")}`;
   const session = new Sessions(
     baseUrl,
     { pingIntervalMs: 10_000, pingTimeoutMs: 5_000, idleConnectionTimeoutMs: IDLE_MS },
     // MB. With node's 10 a few large messages refuse the streams of everybody else.
-    { maxSessionMemory: 256 },
+    { maxSessionMemory: 256, ...(isTls && { ...peerOptions(certificates.current()), ...serverName(url) }) },
   );
   const transport = createConnectTransport({
     baseUrl,
@@ -115,6 +119,11 @@ function connect(url: URL, address: string): Connection {
   // Spread over a fifth of the lifetime, so that not all connections are replaced at once.
   const reach = (signal: AbortSignal | undefined) => reached(session, signal);
   return { transport, session, reach, replaceAt: Date.now() + LIFETIME_MS * (0.9 + 0.2 * Math.random()) };
+}
+
+/** The certificate must be of the name that the peer is known by; of the address only where that is all there is. */
+function serverName({ hostname }: URL): { readonly servername?: string } {
+  return isIP(hostname) !== 0 || hostname.startsWith("[") ? {} : { servername: hostname };
 }
 
 async function reached(session: Sessions, signal: AbortSignal | undefined): Promise<void> {

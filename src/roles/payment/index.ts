@@ -37,10 +37,11 @@ const returnUrl = validator<string>((input) => {
 
 /** Every provider there is, by its name in the configuration. What one needs is loaded with it. */
 const providers = {
-  sandbox: ({ routesUrl, sharedKey }) =>
+  sandbox: ({ routesUrl, fetchPeer, sharedKey }) =>
     Promise.resolve(
       sandboxProvider({
         url: () => routesUrl("sandbox"),
+        fetchPeer,
         apiKey: sharedKey("sandbox").toString("hex"),
         webhookKey: sharedKey("sandbox webhooks"),
       }),
@@ -54,7 +55,7 @@ const providers = {
   },
 } as const satisfies Readonly<Record<string, (context: ProviderContext) => Promise<PaymentProvider>>>;
 
-interface ProviderContext extends Pick<RoleContext, "routesUrl" | "sharedKey"> {
+interface ProviderContext extends Pick<RoleContext, "routesUrl" | "fetchPeer" | "sharedKey"> {
   readonly config: { readonly STRIPE_SECRET_KEY: string; readonly STRIPE_WEBHOOK_SECRET: string };
 }
 type ProviderName = keyof typeof providers;

@@ -1,10 +1,12 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
+import type { PeerFetch } from "../../platform/peer-fetch.ts";
 import type { ProviderMethod, PaymentProvider, ProviderPayment, WebhookEvent } from "./provider.ts";
 import { METHOD_UNKNOWN, ProviderRefusal } from "./provider.ts";
 
 export interface SandboxOptions {
   /** Where its HTTP interface is, `http://…/-/sandbox`; asked for with each call. */
   readonly url: () => string;
+  readonly fetchPeer: PeerFetch;
   /** What is sent as a bearer token. */
   readonly apiKey: string;
   /** What webhooks are signed with. */
@@ -18,9 +20,9 @@ const SIGNATURE = "sandbox-signature";
 const MOST_OFF_S = 300;
 
 /** The provider that moves no money; the role `sandbox` is its other side. */
-export function sandboxProvider({ url, apiKey, webhookKey }: SandboxOptions): PaymentProvider {
-  const send = async (path: string, request: RequestInit): Promise<unknown> => {
-    const answer = await fetch(`${url()}/v1${path}`, {
+export function sandboxProvider({ url, fetchPeer, apiKey, webhookKey }: SandboxOptions): PaymentProvider {
+  const send = async (path: string, request: Parameters<PeerFetch>[1]): Promise<unknown> => {
+    const answer = await fetchPeer(`${url()}/v1${path}`, {
       ...request,
       headers: { ...(request.headers as Record<string, string>), authorization: `Bearer ${apiKey}` },
     });

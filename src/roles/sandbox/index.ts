@@ -16,11 +16,12 @@ const PRUNE_EVERY_MS = 3_600_000;
  */
 export default defineRole({
   config: {},
-  start({ database, clock, log, publicUrl, routesUrl, sharedKey }) {
+  start({ database, clock, log, publicUrl, routesUrl, fetchPeer, sharedKey }) {
     const db = database<SandboxTables>();
     const webhooks: WebhookContext = {
       db,
       url: () => `${routesUrl("payment")}/webhooks/sandbox`,
+      fetchPeer,
       key: sharedKey("sandbox webhooks"),
       log,
       settle: () => settleRefunds({ db, clock }),

@@ -3,6 +3,7 @@ import type { Kysely } from "kysely";
 import type { Worker } from "../../platform/events/worker.ts";
 import { startWorker } from "../../platform/events/worker.ts";
 import type { Logger } from "../../platform/logger.ts";
+import type { PeerFetch } from "../../platform/peer-fetch.ts";
 import type { SandboxTables } from "./schema.ts";
 import type { DueWebhook } from "./store.ts";
 import { markDelivered, takeDueWebhooks } from "./store.ts";
@@ -18,6 +19,7 @@ export interface WebhookContext {
   readonly db: Kysely<SandboxTables>;
   /** Where they are sent. */
   readonly url: () => string;
+  readonly fetchPeer: PeerFetch;
   readonly key: Buffer;
   readonly log: Logger;
   /** Done before each look: refunds that have become due are told too. */
@@ -48,7 +50,7 @@ export async function sendDue(context: WebhookContext, paymentId?: string): Prom
   return due.length;
 }
 
-async function send({ db, url, key, log }: WebhookContext, webhook: DueWebhook): Promise<void> {
+async function send({ db, url, fetchPeer, key, log }: WebhookContext, webhook: DueWebhook): Promise<void> {
   const body = JSON.stringify({
     id: webhook.event_id,
     type: webhook.type,
@@ -56,7 +58,7 @@ async function send({ db, url, key, log }: WebhookContext, webhook: DueWebhook):
     occurred_at: webhook.occurred_at.toISOString(),
   });
   try {
-    const answer = await fetch(url(), {
+    const answer = await fetchPeer(url(), {
       method: "POST",
       headers: { "content-type": "application/json", "sandbox-signature": signWebhook(key, body, new Date()) },
       body,
