@@ -1,22 +1,20 @@
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { copyFileSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:tls";
 import { join } from "node:path";
 import { pino } from "pino";
 import { expect, onTestFinished, test } from "vitest";
 import { makeTestCertificates } from "../../tests/support/certificates.ts";
-import { runNode } from "../../tests/support/commands.ts";
 import { until } from "../../tests/support/conditions.ts";
-import { makeCertificates, pairIn } from "../commands/make-certificates.ts";
 import { watchCertificates } from "./certificates.ts";
 import { parseConfig } from "./config.ts";
 import type { TlsConfig } from "./config-tls.ts";
 import type { Environment } from "./environment.ts";
 import { startServer } from "./server.fixture.ts";
 
-const { folder, ca, pair, env } = await makeTestCertificates();
+const { folder, ca, pair, files, env } = makeTestCertificates();
 const garbage = join(folder, "garbage.pem");
 writeFileSync(garbage, "no PEM");
 
@@ -58,15 +56,15 @@ test.each<[string, Environment, RegExp]>([
   ["no certificate", { TLS_CERT_FILE: garbage }, /^TLS_CERT_FILE: .*garbage.pem holds no certificate in PEM/],
   ["no key", { TLS_KEY_FILE: garbage }, /^TLS_KEY_FILE: .*garbage.pem holds no private key without a password in PEM/],
   ["no authority", { TLS_CA_FILE: garbage }, /^TLS_CA_FILE: .*garbage.pem holds no certificate in PEM/],
-  ["another's key", { TLS_KEY_FILE: pairIn(folder, "user").key }, /do not belong together/],
+  ["another's key", { TLS_KEY_FILE: files("user").key }, /do not belong together/],
 ])("%s is refused", (_what, wrong, message) => {
   expect(() => watch({ ...env("order"), ...wrong })).toThrow(message);
 });
 
 test("a renewed certificate is shown without a restart; a half or broken one is told of once, and the old one stays", async () => {
-  const at = join(folder, "renewed");
-  makeCertificates(at, ["gateway"]);
-  const { cert, key } = pairIn(at, "gateway");
+  const [cert, key] = [join(folder, "renewed.pem"), join(folder, "renewed-key.pem")];
+  copyFileSync(files("gateway").cert, cert);
+  copyFileSync(files("gateway").key, key);
   const { certificates, said } = watch({ TLS_CERT_FILE: cert, TLS_KEY_FILE: key });
   const { url, port } = await startServer({ tls: { certificates } });
   const shown = async () => {
@@ -82,9 +80,8 @@ test("a renewed certificate is shown without a restart; a half or broken one is 
   await once(before, "remoteSettings");
   expect(await shown()).toBe(old);
 
-  const next = join(folder, "next");
-  makeCertificates(next, ["gateway"]);
-  copyFileSync(pairIn(next, "gateway").cert, cert);
+  const next = files("user");
+  copyFileSync(next.cert, cert);
   await until(() => said().length === 2);
   expect(said()[1]).toMatch(/do not belong together/);
   expect(await shown()).toBe(old);
@@ -93,8 +90,8 @@ test("a renewed certificate is shown without a restart; a half or broken one is 
   expect(said()[2]).toMatch(/^TLS_CERT_FILE: ENOENT/);
   expect(await shown()).toBe(old);
 
-  copyFileSync(pairIn(next, "gateway").cert, cert);
-  copyFileSync(pairIn(next, "gateway").key, key);
+  copyFileSync(next.cert, cert);
+  copyFileSync(next.key, key);
   await until(async () => (await shown()) !== old);
   expect(await shown()).toBe(fingerprintOf(cert));
   expect(said()).toEqual(["certificate", expect.anything(), expect.anything(), "certificate"]);
@@ -102,27 +99,4 @@ test("a renewed certificate is shown without a restart; a half or broken one is 
   const stream = before.request({ ":path": "/livez" });
   expect((await once(stream, "response"))[0]).toMatchObject({ ":status": 200 });
   before.destroy();
-});
-
-test("the command keeps what is there, and keys to their owner", async () => {
-  const at = join(folder, "again");
-  expect(makeCertificates(at, ["user", "order"])).toEqual(["user", "order"]);
-  const { cert, key } = pairIn(at, "user");
-  expect(statSync(key).mode & 0o777).toBe(0o600);
-  const first = readFileSync(cert, "utf8");
-  rmSync(pairIn(at, "order").cert);
-  expect(() => makeCertificates(at, ["user", "order"])).toThrow(/order-cert.pem is missing/);
-  rmSync(pairIn(at, "order").key);
-  expect(makeCertificates(at, ["user", "order"])).toEqual(["order"]);
-  expect(readFileSync(cert, "utf8")).toBe(first);
-  const renewed = new X509Certificate(readFileSync(pairIn(at, "order").cert));
-  expect(renewed.checkIssued(new X509Certificate(readFileSync(pairIn(at, "ca").cert)))).toBe(true);
-  expect(renewed.subjectAltName).toBe("DNS:order, DNS:localhost, IP Address:127.0.0.1, IP Address:0:0:0:0:0:0:0:1");
-});
-
-test("without openssl the command says so", async () => {
-  const { code, stderr } = await runNode("src/commands/certs.ts", [join(folder, "none")], {
-    env: { PATH: "/nowhere" },
-  });
-  expect([code, stderr]).toEqual([1, expect.stringContaining("openssl is not on the PATH")]);
 });

@@ -184,4 +184,39 @@ describe("ports and addresses", () => {
     expect(parse(gateway).urls["order"]?.origin).toBe("http://127.0.0.1:8083");
     expect(parse({ USER_URL: "not an address" }).urls).toEqual({});
   });
+  test("a role elsewhere may speak TLS", () => {
+    const bus = { BUS_URL: "amqp://broker" };
+    const gateway = { ROLE: "gateway", ...secret, ...bus, ORDER_URL: "https://orders:1" };
+    expect(parse(gateway).urls["order"]?.href).toBe("https://orders:1/");
+    expect(problems({ ...gateway, ORDER_URL: "https://orders:1/path" })).toEqual([
+      'ORDER_URL: must be http://host:port or https://host:port, not "https://orders:1/path"',
+    ]);
+  });
+});
+
+describe("TLS", () => {
+  const port = { TLS_CERT_FILE: "c.pem", TLS_KEY_FILE: "k.pem" };
+  const files = (certFile: string, keyFile: string) => expect.objectContaining({ certFile, keyFile }) as unknown;
+
+  test("the ports' pair is shown to other roles, too, unless there is another one", () => {
+    expect(parse({}).tls).toEqual({ port: undefined, peer: undefined, caFile: undefined, requiresClientCerts: false });
+    expect(parse({ ...port, TLS_CA_FILE: "ca.pem", TLS_CLIENT_CERTS: "required" }).tls).toEqual({
+      port: files("c.pem", "k.pem"),
+      peer: files("c.pem", "k.pem"),
+      caFile: "ca.pem",
+      requiresClientCerts: true,
+    });
+    const peer = { TLS_PEER_CERT_FILE: "pc.pem", TLS_PEER_KEY_FILE: "pk.pem" };
+    expect(parse({ ...port, ...peer }).tls.peer).toEqual(files("pc.pem", "pk.pem"));
+    expect(parse(peer).tls).toMatchObject({ port: undefined, peer: files("pc.pem", "pk.pem") });
+  });
+  test("halves are named, and what TLS_CLIENT_CERTS needs, all at once", () => {
+    expect(problems({ TLS_CERT_FILE: "c.pem", TLS_PEER_KEY_FILE: "pk.pem", TLS_CLIENT_CERTS: "required" })).toEqual([
+      "TLS_KEY_FILE: is missing, TLS_CERT_FILE needs it",
+      "TLS_PEER_CERT_FILE: is missing, TLS_PEER_KEY_FILE needs it",
+      "TLS_CERT_FILE: is missing, TLS_CLIENT_CERTS=required needs it",
+      "TLS_CA_FILE: is missing, TLS_CLIENT_CERTS=required needs it",
+    ]);
+    expect(problems({ TLS_CLIENT_CERTS: "maybe" })).toHaveLength(1);
+  });
 });

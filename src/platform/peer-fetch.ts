@@ -46,7 +46,7 @@ function ownOptions({ port }: TlsMaterial): AgentOptions {
 
 async function fetchWith(agent: Agent, url: URL, { method = "GET", headers, body, signal }: PeerRequest) {
   const sent = request(url, { agent, method, headers: Object.fromEntries(new Headers(headers)), signal });
-  // Also told while the answer is read, which tells of it itself.
+  // A socket that breaks while the answer is read is told of there; here nobody would listen any more.
   sent.on("error", () => undefined);
   const answered = once(sent, "response") as Promise<[IncomingMessage]>;
   sent.end(body);

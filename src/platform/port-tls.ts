@@ -12,7 +12,7 @@ export interface PortTls {
   readonly certificates: Certificates;
   /** Clients must show a certificate that has one of these names; undefined: they are asked for none. */
   readonly clientNames?: readonly string[];
-  /** Told of each connection that came to nothing, and why. */
+  /** Told of each handshake that failed, and why; not of clients that just went away. */
   readonly onRefused: (error: Error, socket: TLSSocket) => void;
 }
 
@@ -53,14 +53,14 @@ export function acceptTls(server: Server, { clientNames, onRefused }: PortTls) {
     } else if (finish) finish(stream);
     else stream.destroy();
   });
-  // node's own listener would have an error answered in words that nobody can read.
-  server.removeAllListeners("tlsClientError");
-  server.on("tlsClientError", (error, stream) => {
-    onRefused(error, stream);
+  server.on("tlsClientError", (error: NodeJS.ErrnoException, stream) => {
+    const isRefused = stream.authorizationError !== null;
+    if (isRefused || error.code !== "ECONNRESET") onRefused(error, stream);
     stream.destroy();
   });
   return (socket: Socket, withinMs: number, decide: Decide): void => {
     const connection = connectionOf(socket);
+    let isDone = false;
     // node's own handshakeTimeout begins anew with each byte.
     const timer = setTimeout(finish, withinMs).unref();
     socket.once("close", () => {
@@ -69,9 +69,10 @@ export function acceptTls(server: Server, { clientNames, onRefused }: PortTls) {
     waiting.set(connection, finish);
 
     function finish(stream?: TLSSocket): void {
-      if (waiting.get(connection) !== finish) return;
-      waiting.delete(connection);
+      if (isDone) return;
+      isDone = true;
       clearTimeout(timer);
+      if (waiting.get(connection) === finish) waiting.delete(connection);
       decide(stream && stream.alpnProtocol === "h2", stream ?? socket);
     }
   };

@@ -132,7 +132,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
 
   function logHandshake(error: Error, { authorizationError, remoteAddress }: TLSSocket): void {
     const why = authorizationError === null ? error.message : String(authorizationError);
-    log.info({ role, why, address: remoteAddress }, "no TLS");
+    log.info({ role, why, address: remoteAddress }, "TLS handshake failed");
   }
 
   /** Sets what browsers need to know; answers whether that was all, as of a preflight. */

@@ -2,10 +2,11 @@ import { once } from "node:events";
 import type { ClientHttp2Session } from "node:http2";
 import { connect as connectHttp2 } from "node:http2";
 import { request } from "node:https";
+import type { Socket } from "node:net";
 import { connect as connectTcp } from "node:net";
 import { text } from "node:stream/consumers";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
-import { connect } from "node:tls";
+import tls, { connect } from "node:tls";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -17,7 +18,7 @@ import type { Certificates } from "./certificates.ts";
 import { getUserPath, startServer } from "./server.fixture.ts";
 import type { ServerOptions } from "./server.ts";
 
-const made = await makeTestCertificates();
+const made = makeTestCertificates();
 const { ca } = made;
 
 /** That never change. */
@@ -38,6 +39,18 @@ async function shake(port: number, options: ConnectionOptions = {}): Promise<TLS
   onTestFinished(() => void socket.destroy());
   await once(socket, "secureConnect");
   return socket;
+}
+
+/** Resolves when a connection is over, well or not. */
+function closed(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    socket
+      .on("error", () => undefined)
+      .once("close", () => {
+        resolve();
+      });
+    socket.resume();
+  });
 }
 
 function openSession(url: string): ClientHttp2Session {
@@ -88,23 +101,47 @@ describe("a port with a certificate", () => {
     expect(await text(socket)).toContain('{"status":"ok"}');
   });
 
+  // As old as they come.
+  const ciphers = "DEFAULT@SECLEVEL=0";
   test.each<[string, ConnectionOptions, string]>([
     ["another protocol", { ALPNProtocols: ["spdy/3"] }, "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL"],
-    [
-      "TLS 1.1",
-      { minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" },
-      "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION",
-    ],
-  ])("refuses %s, and says so in the log", async (_what, options, code) => {
+    ["TLS 1.1", { minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers }, "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION"],
+  ])("refuses %s, whatever node was started with, and says so in the log", async (_what, options, code) => {
+    const usual = [tls.DEFAULT_CIPHERS, tls.DEFAULT_MIN_VERSION] as const;
+    [tls.DEFAULT_CIPHERS, tls.DEFAULT_MIN_VERSION] = [ciphers, "TLSv1"];
+    onTestFinished(() => void ([tls.DEFAULT_CIPHERS, tls.DEFAULT_MIN_VERSION] = usual));
     const { port, logged } = await start();
     await expect(shake(port, options)).rejects.toMatchObject({ code });
     await until(() => logged.length > 0);
-    expect(logged).toEqual([expect.objectContaining({ msg: "no TLS", role: "test", address: "127.0.0.1" })]);
+    expect(logged).toEqual([
+      expect.objectContaining({ msg: "TLS handshake failed", role: "test", address: "127.0.0.1" }),
+    ]);
   });
 
   test("speaks TLS 1.2", async () => {
     const { port } = await start();
     expect((await shake(port, { maxVersion: "TLSv1.2" })).getProtocol()).toBe("TLSv1.2");
+  });
+
+  test("negotiates once: a client of TLS 1.2 that begins anew is cut", async () => {
+    const { port } = await start();
+    const socket = await shake(port, { maxVersion: "TLSv1.2" });
+    const outcome = Promise.race([
+      new Promise((resolve) => socket.renegotiate({ rejectUnauthorized: true }, () => resolve("anew"))),
+      closed(socket).then(() => "cut"),
+    ]);
+    expect(await outcome).toBe("cut");
+  });
+
+  test("says nothing in the log of a client that leaves without a word, as probes do", async () => {
+    const { port, logged } = await start();
+    const probe = connectTcp(port, "127.0.0.1");
+    await once(probe, "connect");
+    probe.end();
+    await closed(probe);
+    await expect(shake(port, { ALPNProtocols: ["other"] })).rejects.toThrow(/no application protocol/);
+    await until(() => logged.length > 0);
+    expect(logged).toHaveLength(1);
   });
 
   test("closes a connection in cleartext at once, without a word", async () => {
@@ -136,11 +173,11 @@ describe("the limits of a port with a certificate", () => {
     const { port } = await start({ limits: { silenceMs: 300 } });
     const startedAt = performance.now();
     const silent = connectTcp(port, "127.0.0.1");
-    const dripping = connectTcp(port, "127.0.0.1").on("error", () => undefined);
+    const dripping = connectTcp(port, "127.0.0.1");
     // The head of a record that says that 512 bytes of a handshake follow.
     dripping.write(Buffer.from("1603010200010001fc0303", "hex"));
     const drip = setInterval(() => dripping.write("x"), 20);
-    await Promise.all([once(silent.resume(), "close"), once(dripping.resume(), "close")]);
+    await Promise.all([closed(silent), closed(dripping)]);
     clearInterval(drip);
     expect(performance.now() - startedAt).toBeGreaterThan(250);
     expect(performance.now() - startedAt).toBeLessThan(3_000);
@@ -152,13 +189,11 @@ describe("the limits of a port with a certificate", () => {
     const session = openSession(url);
     await once(session, "remoteSettings");
     const dripping = await shake(port, { ALPNProtocols: ["h2"] });
-    // The preface, an empty SETTINGS frame, and a header block that never ends.
-    dripping.write(
-      Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\xff\x01\0\0\0\0\x01", "latin1"),
-    );
-    const drip = setInterval(() => dripping.write("\0"), 20);
-    const closed = [...silent, dripping].map((socket) => once(socket.on("error", () => undefined).resume(), "close"));
-    await Promise.all(closed);
+    // The preface, an empty SETTINGS frame, and a header block of 16,000 bytes with one header of 12,127.
+    dripping.write(Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0", "latin1"));
+    dripping.write(Buffer.from("\0\x3e\x80\x01\0\0\0\0\x01\0\x01a\x7f\xe0\x5d", "latin1"));
+    const drip = setInterval(() => dripping.write("b"), 20);
+    await Promise.all([...silent, dripping].map(closed));
     clearInterval(drip);
     expect(session.destroyed).toBe(false);
   });
@@ -168,7 +203,7 @@ describe("the limits of a port with a certificate", () => {
     const session = openSession(url);
     await once(session, "remoteSettings");
     const second = connectTcp(port, "127.0.0.1");
-    await once(second.resume(), "close");
+    await closed(second);
     expect(second.bytesRead).toBe(0);
     expect(session.destroyed).toBe(false);
     await once(session, "close");
@@ -195,16 +230,16 @@ describe("a port with a certificate that stops", () => {
     await once(hanging, "connect");
     await until(() => held.count() === 2);
     const leaving = once(session, "goaway");
-    const cut = [once(hanging.resume(), "close"), once(idle.resume(), "close")];
-    const closed = server.close(10_000);
-    await leaving;
+    const cut = [closed(hanging), closed(idle)];
+    const stopped = server.close(10_000);
+    // While calls run.
+    await Promise.all([leaving, ...cut]);
     held.release();
     const [response] = await once(sent, "response");
     expect(response.headers.connection).toBe("close");
     expect(await text(response)).toContain('"id":"held"');
     expect(await answer).toContain('"id":"held"');
-    await Promise.all(cut);
-    await closed;
+    await stopped;
   });
 
   test("cuts what does not end", async () => {
@@ -218,6 +253,7 @@ describe("a port with a certificate that stops", () => {
     await until(() => held.count() === 2);
     const ended = once(session, "close");
     await server.close(50);
-    await Promise.all([ended, failed.catch(() => undefined)]);
+    await ended;
+    expect((await failed)[0]).toBeInstanceOf(Error);
   });
 });
