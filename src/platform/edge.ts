@@ -170,6 +170,14 @@ function findUnservable(
   return undefined;
 }
 
+/**
+ * Whether an HTTP/1.1 request has more than one Host header. node keeps the first of them, a proxy may have kept the
+ * last: https://www.rfc-editor.org/rfc/rfc9112#section-3.2 asks to refuse it.
+ */
+export function namesTwoHosts({ raw }: FastifyRequest): boolean {
+  return raw.httpVersionMajor === 1 && (raw.headersDistinct["host"]?.length ?? 0) > 1;
+}
+
 function isFirst<T>(value: T, index: number, all: readonly T[]): boolean {
   return all.indexOf(value) === index;
 }

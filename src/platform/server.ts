@@ -11,7 +11,7 @@ import { Health } from "#gen/grpc/health/v1/health_pb.ts";
 import { clientAddressOf } from "./client-address.ts";
 import { createCors } from "./cors.ts";
 import type { HttpAnswer, RpcHandler } from "./edge.ts";
-import { refuse, refuseUnknownPath, refuseUnservable } from "./edge.ts";
+import { namesTwoHosts, refuse, refuseUnknownPath, refuseUnservable } from "./edge.ts";
 import { mendErrors } from "./edge-mend.ts";
 import { AppError, errors } from "./errors.ts";
 import type { Readiness } from "./health.ts";
@@ -29,6 +29,8 @@ import { limitArrival, limitResponse } from "./traffic-limits.ts";
 import { wireRegistry } from "./wire.ts";
 
 export type { Readiness } from "./health.ts";
+
+const TWO_HOSTS = "The request has more than one Host header.";
 
 export interface Limits extends PortLimits, TrafficLimits {
   /** Bytes of a message that is received, on the wire and inflated. */
@@ -173,7 +175,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   app.addHook("onRequest", (request, reply, done) => {
     void reply.header(REQUEST_ID_HEADER, request.id);
     if (answerBrowser(request, reply)) return;
-    if (request.is404) logRefusal(refuseUnknownPath(request, reply), pathOf(request), request.id);
+    if (namesTwoHosts(request)) refuseAndLog(request, reply, errors.MALFORMED_MESSAGE({ message: TWO_HOSTS }));
+    else if (request.is404) logRefusal(refuseUnknownPath(request, reply), pathOf(request), request.id);
     else done();
   });
   app.addHook("onSend", (_request, reply, _payload, done) => {

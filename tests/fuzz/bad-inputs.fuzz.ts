@@ -1,16 +1,14 @@
 import type { DescMethod } from "@bufbuild/protobuf";
-import { Client } from "pg";
 import { expect, test } from "vitest";
 import { httpBindingsOf } from "../../src/platform/rest/http-binding.ts";
 import type { Registry } from "../../src/platform/role.ts";
 import { accessRule } from "../../src/platform/rules/access.ts";
 import { registry as allRoles } from "../../src/roles/registry.ts";
 import { tokenOf } from "../support/accounts.ts";
-import { until } from "../support/conditions.ts";
-import type { Installation } from "../support/installation.ts";
-import { owners, startInstallation, topologies } from "../support/installation.ts";
+import { startInstallation, topologies } from "../support/installation.ts";
 import type { Answer, Sender, Wire } from "../support/wire.ts";
 import { openSender, wires } from "../support/wire.ts";
+import { writesOf } from "../support/writes.ts";
 import { badInput } from "./bad-inputs.ts";
 import { seeded } from "./generate.ts";
 
@@ -29,9 +27,6 @@ const methods = Object.values(registry).flatMap(({ services }) =>
     }),
   ),
 );
-
-/** What is written without any request: leases, and the log of who called what, with what was refused. */
-const NOT_OF_REQUESTS = /^(?:gateway\.audit_|\w+\.(?:outbox_leases|inbox_leases|relay_|sagas$|kysely_))/;
 
 test.each(topologies)("no bad input is let in by the shop in %s, and none leaves a trace", async (topology) => {
   await using shop = await startInstallation(topology);
@@ -104,31 +99,4 @@ interface Wrong {
 function describe({ n, wire, method, how, answer, payload }: Wrong): string {
   const sent = String(payload).slice(0, 300);
   return `#${String(n)} ${wire} ${method.name}, ${how}: ${JSON.stringify(answer)} to ${sent}`;
-}
-
-/** Rows inserted, changed and deleted, by table, as Postgres itself has counted them. */
-async function writesOf(shop: Installation): Promise<Record<string, string>> {
-  const writes: Record<string, string> = {};
-  for (const role of owners) {
-    const client = new Client({ connectionString: shop.databases[role]?.url ?? "" });
-    await client.connect();
-    // A connection tells what it counted when it ends; those of the shop come back by themselves.
-    const { rows: ended } = await client.query<{ pid: number }>(
-      "select pid, pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
-    );
-    const pids = ended.map(({ pid }) => pid);
-    await until(async () => {
-      const { rows } = await client.query("select 1 from pg_stat_activity where pid = any($1)", [pids]);
-      return rows.length === 0;
-    });
-    const { rows } = await client.query<{ name: string; writes: string }>(
-      "select relname as name, concat_ws(' ', n_tup_ins, n_tup_upd, n_tup_del) as writes from pg_stat_user_tables order by 1",
-    );
-    for (const { name, writes: count } of rows) {
-      if (!NOT_OF_REQUESTS.test(`${role}.${name}`)) writes[`${role}.${name}`] = count;
-    }
-    await client.end();
-  }
-  await until(async () => (await fetch(`${shop.url}/readyz`)).ok);
-  return writes;
 }
