@@ -6,7 +6,7 @@ import { eventPages } from "./docs/events.ts";
 import { openApiPages } from "./docs/openapi.ts";
 import { comparePages, writePages } from "./docs/page.ts";
 import type { Page } from "./docs/page.ts";
-import { securityPages } from "./docs/security.ts";
+import { securityPages, staleChecks } from "./docs/security.ts";
 import { staleText } from "./docs/snippets.ts";
 
 interface Part {
@@ -20,7 +20,7 @@ const parts: Readonly<Record<string, Part>> = {
   errors: { pages: errorPages, findings: errorDifferences },
   events: { pages: eventPages, findings: () => [] },
   architecture: { pages: architecturePages, findings: absentFolders },
-  security: { pages: securityPages, findings: () => [] },
+  security: { pages: securityPages, findings: staleChecks },
   openapi: { pages: openApiPages, findings: () => [] },
   snippets: { pages: () => [], findings: staleText },
 };

@@ -3,16 +3,63 @@ import { accessRule } from "../../src/platform/rules/access.ts";
 import { rateLimit } from "../../src/platform/rules/rate-limit.ts";
 import { registry as allRoles } from "../../src/roles/registry.ts";
 import { permissionsOf } from "../../src/roles/user/permission.ts";
+import { securityChecks } from "../../tests/security/checks.ts";
+import { readSources } from "../checks/source.ts";
 import type { Page } from "./page.ts";
-import { between, readPage, table } from "./page.ts";
+import { between, code, readPage, table } from "./page.ts";
 
 const FILE = "docs/security.md";
 const registry: Registry = allRoles;
 
-/** The page with who may call what, of the proto files, and what roles may do; the rest of it is written by hand. */
+/** Where only checks of the list are. */
+const SUITE = "tests/security";
+const FEWEST = 45;
+
+/**
+ * The page with who may call what, of the proto files, what roles may do, and what shows it; the rest of it is written by
+ * hand.
+ */
 export function securityPages(): Page[] {
   const text = between(readPage(FILE), "methods", methods());
-  return [{ file: FILE, text: between(text, "permissions", permissions()) }];
+  return [{ file: FILE, text: between(between(text, "permissions", permissions()), "checks", checks()) }];
+}
+
+/** Checks of the list whose tests are not there, and tests of the suite that are not in the list. */
+export function staleChecks(): string[] {
+  const titles = new Map<string, ReadonlySet<string>>();
+  const titlesIn = (file: string) => {
+    const known = titles.get(file) ?? new Set(titlesOf(readPage(file)));
+    titles.set(file, known);
+    return known;
+  };
+  const listed = new Set(securityChecks.map(({ file, test }) => `${file} ${test}`));
+  const ids = securityChecks.map(({ id }) => id);
+  return [
+    ...securityChecks
+      .filter(({ file, test }) => !titlesIn(file).has(test))
+      .map(({ id, file, test }) => `${SUITE}/checks.ts: ${id} names the test "${test}", which ${file} has not`),
+    ...readSources(SUITE)
+      .flatMap(({ path }) => [...titlesIn(path)].map((test) => ({ path, test })))
+      .filter(({ path, test }) => !listed.has(`${path} ${test}`))
+      .map(({ path, test }) => `${path}: the test "${test}" is not in ${SUITE}/checks.ts`),
+    ...ids.filter((id, at) => ids.indexOf(id) !== at).map((id) => `${SUITE}/checks.ts: ${id} is there twice`),
+    ...(ids.length < FEWEST ? [`${SUITE}/checks.ts has ${String(ids.length)} checks of ${String(FEWEST)}`] : []),
+  ];
+}
+
+/** The titles of a file's tests: what is given to `test` or `test.each(…)` together with a function. */
+function titlesOf(text: string): string[] {
+  const call = /(\bdescribe[^\s"]*)?\(\s*("(?:[^"\\\n]|\\.)*"),\s*(?:\{[^}]*\},\s*)?(?:async )?\(/g;
+  return [...text.matchAll(call)].flatMap(([, isGroup, title = ""]) => {
+    return isGroup === undefined ? [JSON.parse(title) as string] : [];
+  });
+}
+
+function checks(): string {
+  const rows = securityChecks.map(({ id, against, owasp, asvs, file, test }) => {
+    return [id, against, owasp === "-" ? "" : owasp, asvs.join(", "), `${code(file)}: ${test}`];
+  });
+  return table(["check", "against", "OWASP API 2023", "ASVS 5.0", "test"], rows);
 }
 
 function methods(): string {

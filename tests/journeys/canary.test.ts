@@ -19,6 +19,7 @@ import { OrderService, WaitFor, file_commerce_order_v1_order } from "#gen/commer
 import { ProductService, file_commerce_product_v1_product } from "#gen/commerce/product/v1/product_pb.ts";
 import { AuthService, file_commerce_user_v1_auth } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService, file_commerce_user_v1_user } from "#gen/commerce/user/v1/user_pb.ts";
+import { httpBindingsOf } from "../../src/platform/rest/http-binding.ts";
 import type { RoleEntry } from "../../src/platform/role.ts";
 import { registry } from "../../src/roles/registry.ts";
 import { tokenOf } from "../support/accounts.ts";
@@ -27,9 +28,10 @@ import { attempt } from "../support/attempt.ts";
 import type { Installation } from "../support/installation.ts";
 import { startInstallation, topologies } from "../support/installation.ts";
 import { protocols } from "../support/protocols.ts";
+import { toRawRest } from "../support/rest.ts";
 
 const { createUser, updateUser, updateProfile, addAddress, updateAddress, listUsers, getProfile } = UserService.method;
-const { login, refresh, changePassword } = AuthService.method;
+const { login, refresh, changePassword, startOpenIdLogin, finishOpenIdLogin } = AuthService.method;
 const { createOrder, createOrders, batchCreateOrders } = OrderService.method;
 const { createApiKey } = GatewayService.method;
 const { addProduct } = ProductService.method;
@@ -157,6 +159,30 @@ describe.each(topologies)("secrets and persons in %s", (topology) => {
     return { status: response.status, json: response.status === 200 ? (JSON.parse(text) as Answer) : {} };
   }
 
+  /** Sends a body as it is over REST, or in the address where the method takes none, and keeps the answer. */
+  async function rest(method: DescMethod, body: string, headers: Record<string, string>) {
+    const request = toRawRest(method, Buffer.from(body));
+    if (!request) return;
+    const { verb, path, body: bytes } = request;
+    // As the name of a parameter, which is told to who sent it; what counts is the log.
+    if (bytes.length === 0) await fetch(shop.url + path, { method: verb, headers }).then((answer) => answer.text());
+    else
+      await keep(`${verb} ${path.replace(/\?.*/, "")}`, path, {
+        method: verb,
+        headers: { "content-type": "application/json", ...headers },
+        body: Buffer.from(bytes),
+      });
+  }
+
+  /** Asks for an address, and keeps what answers it: a refusal, or a page. */
+  async function keep(what: string, path: string, init: RequestInit = {}) {
+    const response = await fetch(shop.url + path, init);
+    sent += 1;
+    const text = await response.text();
+    const isForCaller = response.ok && path.startsWith("/api/");
+    if (!isForCaller) refusals.push({ what, text: `${told(response.headers)}\n${text}` });
+  }
+
   /** Makes a call over gRPC, and keeps what refuses it. */
   async function grpc(method: DescMethod, request: AnyRequest, headers: Record<string, string> = {}) {
     const outcome = await attempt(protocols.gRPC(shop.url, "nobody"), method, request, headers);
@@ -209,7 +235,15 @@ describe.each(topologies)("secrets and persons in %s", (topology) => {
       bodies.push(JSON.stringify({ ...fields, [name]: `${value}\ud800` }));
       bodies.push(`${whole.slice(0, -1)},"${name}":"${value}"}`);
     }
-    for (const body of bodies) await post(method, body, headers);
+    for (const body of bodies) {
+      await post(method, body, headers);
+      await rest(method, body, headers);
+    }
+    const search = new URLSearchParams(fields).toString();
+    for (const { verb, path } of httpBindingsOf(method)) {
+      const at = path.segments.map((segment) => ("literal" in segment ? segment.literal : "x")).join("/");
+      await keep(`${verb} ${at}?`, `/${at}?${search}`, { method: verb, headers });
+    }
     await post(
       method,
       Buffer.concat([Buffer.from(whole.slice(0, -2)), Buffer.from([0xff, 0xfe]), Buffer.from('"}')]),
@@ -296,6 +330,25 @@ describe.each(topologies)("secrets and persons in %s", (topology) => {
       const response = await fetch(`${shop.url}${pathOf(listUsers)}?${query.toString()}`, { headers });
       refusals.push({ what: "GET ListUsers", text: `${told(response.headers)}\n${await response.text()}` });
       await fetch(`${shop.url}${pathOf(login)}?password=${password}`, { headers }).then((answered) => answered.text());
+    }
+
+    // Addresses that are asked for: pages, and what there is not.
+    const inAddress = new URLSearchParams({ token: m("refresh token"), password, code: m("access token"), email });
+    for (const path of [
+      "/-/user/reset-password",
+      "/-/user/confirm-email",
+      "/-/user/openid/callback",
+      "/docs/",
+      "/livez",
+    ]) {
+      await keep(path, `${path}?${inAddress.toString()}`);
+    }
+    for (const path of ["/nothing", "/api/v1/nothing", "/-/user/nothing", "/-/notification/unsubscribe"]) {
+      await keep(path, `${path}?${inAddress.toString()}`, { headers: own });
+    }
+    for (const provider of [m("wrong password"), "no-such-provider"]) {
+      await broken(startOpenIdLogin, { provider, returnTo: `/${m("unknown email")}` });
+      await broken(finishOpenIdLogin, { loginToken: m("access token"), code: m("refresh token"), state: provider });
     }
 
     // Passwords.
@@ -519,6 +572,7 @@ const HARMLESS: Readonly<Record<string, string>> = {
   "commerce.user.v1.LoginProvider.name": "which provider",
   "commerce.gateway.v1.ApiKey.name": "what a machine is for",
   "commerce.gateway.v1.CreateApiKeyRequest.name": "what a machine is for",
+  "commerce.user.v1.LoginProvider.name": "which provider",
   "commerce.product.v1.Category.name": "what buyers see in the shop",
   "commerce.product.v1.CreateCategoryRequest.name": "what buyers see in the shop",
   "commerce.product.v1.UpdateCategoryRequest.name": "what buyers see in the shop",

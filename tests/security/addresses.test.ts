@@ -121,11 +121,10 @@ describe("a shop without a proxy", () => {
     expect(answer.status, answer.body).toBe(200);
     const isReset = (mail: string) => mail.includes("reset-password");
     await until(() => sink.mails.some((mail) => isReset(JSON.stringify(mail))), 20_000);
-    for (const mail of sink.mails) {
-      const whole = JSON.stringify(mail);
-      expect(whole).not.toContain("evil.example");
-      if (isReset(whole)) expect(whole).toContain("https://shop.example/store/-/user/reset-password");
-    }
+    const mails = sink.mails.map((mail) => JSON.stringify(mail));
+    for (const mail of mails) expect(mail).not.toContain("evil.example");
+    for (const mail of mails.filter(isReset))
+      expect(mail).toContain("https://shop.example/store/-/user/reset-password");
   });
 
   test("limits logins by the address of the connection, whatever headers say", async () => {
