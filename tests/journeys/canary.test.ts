@@ -569,7 +569,6 @@ const HARMLESS: Readonly<Record<string, string>> = {
   page_token: "a position with a MAC",
   next_page_token: "a position with a MAC",
   resume_token: "a position with a MAC",
-  "commerce.user.v1.LoginProvider.name": "which provider",
   "commerce.gateway.v1.ApiKey.name": "what a machine is for",
   "commerce.gateway.v1.CreateApiKeyRequest.name": "what a machine is for",
   "commerce.user.v1.LoginProvider.name": "which provider",
