@@ -175,7 +175,9 @@ function findUnservable(
  * last: https://www.rfc-editor.org/rfc/rfc9112#section-3.2 asks to refuse it.
  */
 export function namesTwoHosts({ raw }: FastifyRequest): boolean {
-  return raw.httpVersionMajor === 1 && (raw.headersDistinct["host"]?.length ?? 0) > 1;
+  if (raw.httpVersionMajor !== 1) return false;
+  const hosts = raw.rawHeaders.filter((text, at) => at % 2 === 0 && text.toLowerCase() === "host");
+  return hosts.length > 1;
 }
 
 function isFirst<T>(value: T, index: number, all: readonly T[]): boolean {
