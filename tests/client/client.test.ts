@@ -196,7 +196,7 @@ describe("in Node", () => {
     expect(watched).toEqual(["1", "2", "3", "4", "5", "6", "7"]);
   });
 
-  test("an export goes on where it was cut, each product once", async () => {
+  test("an export goes on where it was cut, each product once, and not more than its limit", async () => {
     const database = new Client({ connectionString: shop.databases["product"]?.url ?? "" });
     await database.connect();
     await database.query(
@@ -208,12 +208,10 @@ describe("in Node", () => {
     const { rows } = await database.query<{ id: string }>("select id from products order by id");
     await database.end();
     const tokens = await freshTokens();
-    const { ids, calls } = await consumer.call<{ ids: string[]; calls: number }>("faults", "exportAll", {
-      baseUrl: shop.url,
-      tokens,
-    });
-    expect(calls).toBe(2);
-    expect(ids).toEqual(rows.map(({ id }) => id));
+    const all = rows.map(({ id }) => id);
+    const take = (limit: number) => consumer.call("faults", "exportAll", { baseUrl: shop.url, tokens, limit });
+    expect(await take(0)).toEqual({ calls: 2, ids: all });
+    expect(await take(1_000)).toEqual({ calls: 2, ids: all.slice(0, 1_000) });
   });
 });
 

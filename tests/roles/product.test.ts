@@ -567,11 +567,10 @@ describe("ListProducts", () => {
     expect((await client.getProduct({ id: first.id })).product).toEqual(first);
   });
 
-  test("resumes after any chunk, while products are added; the limit may change", async () => {
-    const [first] = await chunksOf({ limit: 2n });
-    expect(idsOf([present(first)])).toEqual(ids.slice(0, 2));
-    const second = await chunksOf({ limit: 600n, resumeToken: present(first).resumeToken });
-    expect(second.map((chunk) => chunk.products.length)).toEqual([500, 100]);
+  test("resumes after any chunk, while products are added", async () => {
+    const [first] = await chunksOf({});
+    const second = await chunksOf({ resumeToken: present(first).resumeToken });
+    expect(second.map((chunk) => chunk.products.length)).toEqual([500, 203]);
     const late = await add({}, client);
     const resumeToken = present(second.at(-1)).resumeToken;
     const rest = await chunksOf({ resumeToken });
@@ -581,6 +580,19 @@ describe("ListProducts", () => {
     expect(await fieldsOf(chunksOf({ resumeToken: "AAAA" }))).toEqual(["resume_token"]);
     expect(await fieldsOf(chunksOf({ limit: -1n }))).toEqual(["limit"]);
     await client.archiveProduct({ id: late.id });
+  });
+
+  test("keeps its limit over all that resumes it, and is not resumed with another", async () => {
+    const limit = 1_002n;
+    const chunks = await chunksOf({ limit });
+    expect(idsOf(chunks)).toEqual(ids.slice(0, 1_002));
+    const [first, second, third] = chunks.map(({ resumeToken }) => resumeToken);
+    const rest = await chunksOf({ limit, resumeToken: present(first) });
+    expect(idsOf(rest)).toEqual(ids.slice(500, 1_002));
+    expect(rest.map(({ resumeToken }) => resumeToken)).toEqual([second, third]);
+    expect(await chunksOf({ limit, resumeToken: present(third) })).toEqual([]);
+    expect(await fieldsOf(chunksOf({ limit: 600n, resumeToken: present(first) }))).toEqual(["resume_token"]);
+    expect(await fieldsOf(chunksOf({ resumeToken: present(first) }))).toEqual(["resume_token"]);
   });
 
   test("filters: archived ones, a category with those below, changes since a time", async () => {

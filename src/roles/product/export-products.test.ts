@@ -23,7 +23,7 @@ function pagesOf(total: number, description = "") {
   return { reads, read };
 }
 
-async function sizesOf(read: ReturnType<typeof pagesOf>["read"], limit = 0n, after?: string): Promise<number[]> {
+async function sizesOf(read: ReturnType<typeof pagesOf>["read"], limit?: bigint, after?: string): Promise<number[]> {
   const sizes: number[] = [];
   for await (const chunk of exportProducts(read, { after, limit, signal: new AbortController().signal })) {
     expect(chunk.products.at(-1)).toBe(chunk.last);
@@ -42,7 +42,7 @@ test("pages of 500 until one is not full; nothing of nothing", async () => {
   ]);
   expect(await sizesOf(pagesOf(0).read)).toEqual([]);
   expect(await sizesOf(pagesOf(1_000).read)).toEqual([500, 500]);
-  expect(await sizesOf(read, 0n, "001150")).toEqual([49]);
+  expect(await sizesOf(read, undefined, "001150")).toEqual([49]);
 });
 
 test("a limit ends it, and is not read past", async () => {
@@ -50,6 +50,9 @@ test("a limit ends it, and is not read past", async () => {
   expect(await sizesOf(read, 501n)).toEqual([500, 1]);
   expect(reads.map(([, limit]) => limit)).toEqual([500, 1]);
   expect(await sizesOf(read, 500n)).toEqual([500]);
+  reads.length = 0;
+  expect(await sizesOf(read, 0n)).toEqual([]);
+  expect(reads).toEqual([]);
   expect(await sizesOf(read, 2n ** 63n - 1n)).toEqual([500, 500, 500, 500]);
 });
 
@@ -61,14 +64,14 @@ test("chunks stay at about 512 KiB, counted in bytes; a larger product goes alon
 test("one page is read ahead, none after the signal aborts or the reader leaves", async () => {
   const { read, reads } = pagesOf(5_000);
   const abort = new AbortController();
-  const chunks = exportProducts(read, { after: undefined, limit: 0n, signal: abort.signal });
+  const chunks = exportProducts(read, { after: undefined, limit: undefined, signal: abort.signal });
   await chunks.next();
   expect(reads).toHaveLength(2);
   abort.abort();
   expect(await chunks.next()).toEqual({ done: true, value: undefined });
   expect(reads).toHaveLength(2);
 
-  const left = exportProducts(read, { after: undefined, limit: 0n, signal: new AbortController().signal });
+  const left = exportProducts(read, { after: undefined, limit: undefined, signal: new AbortController().signal });
   await left.next();
   await left.return(undefined);
   expect(reads).toHaveLength(4);
@@ -77,7 +80,7 @@ test("one page is read ahead, none after the signal aborts or the reader leaves"
 test("a page that cannot be read fails the reader who waits for it, and nobody else", async () => {
   const failing = (after: string | undefined) =>
     after === undefined ? pagesOf(500).read(after, 500) : Promise.reject(new Error("gone"));
-  const chunks = exportProducts(failing, { after: undefined, limit: 0n, signal: new AbortController().signal });
+  const chunks = exportProducts(failing, { after: undefined, limit: undefined, signal: new AbortController().signal });
   expect((await chunks.next()).done).toBe(false);
   await expect(chunks.next()).rejects.toThrow("gone");
 });

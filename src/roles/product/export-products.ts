@@ -17,8 +17,8 @@ export interface Chunk {
 
 export interface ExportOptions {
   readonly after: string | undefined;
-  /** At most so many products; 0 for all. */
-  readonly limit: bigint;
+  /** At most so many products; undefined for all. */
+  readonly limit: bigint | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -31,14 +31,14 @@ export async function* exportProducts(read: ReadPage, options: ExportOptions): A
 }
 
 async function* readAhead(read: ReadPage, { after, limit, signal }: ExportOptions): AsyncGenerator<ProductRow[]> {
-  let left = limit === 0n ? Number.POSITIVE_INFINITY : Number(limit);
+  let left = limit === undefined ? Number.POSITIVE_INFINITY : Number(limit);
   const start = (from: string | undefined) => {
     const page = read(from, Math.min(PAGE_SIZE, left));
     // Its failure is thrown where it is awaited; a reader who has gone away does not.
     page.catch(() => undefined);
     return page;
   };
-  let ahead: Promise<ProductRow[]> | undefined = start(after);
+  let ahead = left > 0 ? start(after) : undefined;
   while (ahead) {
     const page: ProductRow[] = await ahead;
     const last = page.at(-1);

@@ -99,8 +99,10 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
         request,
         token: request.resumeToken,
         tokenField: "resume_token",
-        omit: ["resumeToken", "limit"],
+        omit: ["resumeToken"],
       });
+      // A stream that was cut has the limit once, however often it is resumed: its token says how many are left.
+      let left = request.limit === 0n ? undefined : BigInt(page.after?.[1] ?? request.limit);
       const filter = {
         categoryId: parseId(request.categoryId),
         includeArchived: request.includeArchived,
@@ -108,11 +110,13 @@ export function createProductRpc(options: ProductRpcOptions): Handlers<typeof Pr
       };
       const chunks = exportProducts((after, limit) => listProducts(db, filter, after, limit, call.signal), {
         after: page.after?.[0],
-        limit: request.limit,
+        limit: left,
         signal: call.signal,
       });
       for await (const { products, last } of chunks) {
-        yield { products: products.map(productToProto), resumeToken: page.tokenAfter([last.id]) };
+        if (left !== undefined) left -= BigInt(products.length);
+        const resumeToken = page.tokenAfter(left === undefined ? [last.id] : [last.id, String(left)]);
+        yield { products: products.map(productToProto), resumeToken };
       }
     },
 

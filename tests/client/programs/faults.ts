@@ -30,7 +30,10 @@ export async function watch({ id, ...place }: Place & { readonly id: string }): 
 }
 
 /** Exports the catalogue over a connection that breaks once in the middle. */
-export async function exportAll(place: Place): Promise<{ ids: string[]; calls: number }> {
+export async function exportAll({
+  limit,
+  ...place
+}: Place & { readonly limit: number }): Promise<{ ids: string[]; calls: number }> {
   let calls = 0;
   const shop = shopAt(place, async (input, init) => {
     const answer = await globalThis.fetch(input, init);
@@ -38,7 +41,8 @@ export async function exportAll(place: Place): Promise<{ ids: string[]; calls: n
     return calls === 1 ? new Response(answer.body?.pipeThrough(breakingAfter(1_000_000)), answer) : answer;
   });
   const ids: string[] = [];
-  for await (const { products } of shop.products.listProducts({})) ids.push(...products.map(({ id }) => id));
+  const chunks = shop.products.listProducts({ limit: BigInt(limit) });
+  for await (const { products } of chunks) ids.push(...products.map(({ id }) => id));
   return { ids, calls };
 }
 

@@ -554,14 +554,14 @@ export type ListProductsRequest = Message<"commerce.product.v1.ListProductsReque
   updatedSince?: Timestamp | undefined;
 
   /**
-   * At most so many products; 0 means all.
+   * At most so many products, also where the stream is resumed; 0 means all.
    *
    * @generated from field: int64 limit = 4;
    */
   limit: bigint;
 
   /**
-   * `resume_token` of the last chunk that arrived, with the same filters.
+   * `resume_token` of the last chunk that arrived, with the same filters and limit.
    *
    * @generated from field: string resume_token = 5;
    */
