@@ -1,13 +1,19 @@
-import type { Interceptor } from "@connectrpc/connect";
+import type { ContextValues, Interceptor } from "@connectrpc/connect";
+import { Code, ConnectError, createContextKey } from "@connectrpc/connect";
 import { reasonOf } from "./errors.ts";
 import type { Session } from "./session.ts";
+import { unlessAborted } from "./wait.ts";
 
 const HEADER = "authorization";
 
-/** Sends the session's access token with each call, and once another where the shop does not take it. */
+/** Whose call it is: null for nobody's, undefined before it has begun. The same for all its tries. */
+const caller = createContextKey<string | null | undefined>(undefined, { description: "the login of a call" });
+
+/**
+ * Sends the session's access token with each call, and once another where the shop does not take it. Calls with the same
+ * context values are tries of one: none is made as somebody who logged in meanwhile.
+ */
 export function authorize(session: Session): Interceptor {
-  // Each call has a signal of its own, the same for all its tries: none is made as somebody who logged in meanwhile.
-  const logins = new WeakMap<AbortSignal, number>();
   return (next) => async (request) => {
     if (request.header.has(HEADER)) return next(request);
     const send = (token: string | undefined) => {
@@ -15,9 +21,7 @@ export function authorize(session: Session): Interceptor {
       if (token !== undefined) header.set(HEADER, `Bearer ${token}`);
       return next({ ...request, header });
     };
-    const login = logins.get(request.signal) ?? session.generation();
-    logins.set(request.signal, login);
-    const token = await session.accessToken(login);
+    const token = await unlessAborted(tokenFor(session, request.contextValues), request.signal);
     const note = (error: unknown) => {
       if (token !== undefined && isRefused(error)) session.refuse(token);
     };
@@ -29,11 +33,27 @@ export function authorize(session: Session): Interceptor {
       if (token === undefined || !isRefused(error)) throw error;
       note(error);
       if (request.stream) throw error;
-      const other = await session.accessToken(login);
+      const login = request.contextValues.get(caller) ?? null;
+      const other = await unlessAborted(session.accessToken(login), request.signal);
       if (other === undefined || other === token) throw error;
       return send(other);
     }
   };
+}
+
+/** @throws ConnectError unauthenticated where whoever began the call is not logged in any more */
+async function tokenFor(session: Session, values: ContextValues): Promise<string | undefined> {
+  const known = values.get(caller);
+  const login = known === undefined ? await session.current() : known;
+  values.set(caller, login);
+  const token = await session.accessToken(login);
+  if (login === null || token !== undefined) return token;
+  // Who comes back with a session that the shop has ended begins as nobody, who may see the shop.
+  if (known !== undefined || (await session.current()) !== null) {
+    throw new ConnectError("logged out: whoever began this call is not logged in any more", Code.Unauthenticated);
+  }
+  values.set(caller, null);
+  return undefined;
 }
 
 /** Whether another token may help. */

@@ -3,6 +3,7 @@ import { clone } from "@bufbuild/protobuf";
 import type { ReflectMessage } from "@bufbuild/protobuf/reflect";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import type { Interceptor } from "@connectrpc/connect";
+import { randomText } from "./random.ts";
 
 /** Gives each call that takes an idempotency key one where the caller gave none: it can then be repeated safely. */
 export const giveKeys: Interceptor = (next) => (request) => {
@@ -30,13 +31,7 @@ function withKeys<D extends DescMessage>(desc: D, message: MessageShape<D>): Mes
 
 function fill(message: ReflectMessage): void {
   for (const field of message.fields) {
-    if (isKey(field) && message.get(field) === "") message.set(field, randomKey());
+    if (isKey(field) && message.get(field) === "") message.set(field, randomText());
     if (isBatch(field)) for (const item of message.get(field) as Iterable<ReflectMessage>) fill(item);
   }
-}
-
-/** 128 random bits. crypto.randomUUID is missing on pages without TLS. */
-function randomKey(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -3,7 +3,7 @@ import { create, getOption, hasOption } from "@bufbuild/protobuf";
 import type { ReflectMessage } from "@bufbuild/protobuf/reflect";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import type { CallOptions, Client, Transport } from "@connectrpc/connect";
-import { Code, ConnectError, createClient, makeAnyClient } from "@connectrpc/connect";
+import { Code, ConnectError, createClient, createContextValues, makeAnyClient } from "@connectrpc/connect";
 import { isRefused } from "./authorize.ts";
 import { reasonOf } from "./errors.ts";
 import { resume } from "./gen/commerce/common/v1/resume_pb.ts";
@@ -21,9 +21,14 @@ type Call = (input: MessageInitShape<DescMethodServerStreaming["input"]>, option
 export function createResumingClient<S extends DescService>(service: S, transport: Transport): Client<S> {
   const plain = createClient(service, transport) as Readonly<Record<string, Call>>;
   return makeAnyClient(service, (method) => {
-    const call = plain[method.localName] ?? null;
-    if (method.methodKind !== "server_streaming") return call;
-    return ((input, options) => resuming(method, call as Open, input, options)) satisfies Call;
+    const call = plain[method.localName];
+    if (!call) return null;
+    // Of its own for each call and all that is done for it: by them it stays the call of whoever began it.
+    const begun = (options?: CallOptions) => ({ ...options, contextValues: createContextValues() });
+    if (method.methodKind !== "server_streaming") {
+      return ((input, options) => call(input, begun(options))) satisfies Call;
+    }
+    return ((input, options) => resuming(method, call as Open, input, begun(options))) satisfies Call;
   }) as Client<S>;
 }
 
@@ -35,7 +40,7 @@ async function* resuming(
   method: DescMethodServerStreaming,
   open: Open,
   input: MessageInitShape<DescMethodServerStreaming["input"]>,
-  { signal: left, ...options }: CallOptions = {},
+  { signal: left, ...options }: CallOptions,
 ): AsyncGenerator<Message> {
   // Connect's own streams stay open when their reader leaves the loop.
   const leave = new AbortController();

@@ -1,11 +1,17 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import type { LoginRequestSchema, RefreshResponse } from "./gen/commerce/user/v1/auth_pb.ts";
+import type {
+  FinishOpenIdLoginRequestSchema,
+  FinishOpenIdLoginResponse,
+  LoginRequestSchema,
+  LoginResponse,
+  RefreshResponse,
+} from "./gen/commerce/user/v1/auth_pb.ts";
 import { AuthService } from "./gen/commerce/user/v1/auth_pb.ts";
-import type { User } from "./gen/commerce/user/v1/user_pb.ts";
 import type { Tokens, TokenStore } from "./tokens.ts";
-import { tokensOf } from "./tokens.ts";
+import { randomText } from "./random.ts";
+import { loginOf, tokensOf } from "./tokens.ts";
 import { waitAfter } from "./wait.ts";
 
 /** Why nobody is logged in any more: the app asked for it, or the shop ended the session. */
@@ -21,14 +27,17 @@ const AHEAD_MS = 30_000;
 const TRIES_MS = [3_000, 3_000, 20_000];
 
 export interface Session {
-  login(credentials: MessageInitShape<typeof LoginRequestSchema>): Promise<User | undefined>;
-  logout(): Promise<void>;
-  /** Which login it is; grows with each login and logout. */
-  generation(): number;
-  /** For a call of this login; undefined where it is over. @throws ConnectError where it cannot be got */
-  accessToken(login: number): Promise<string | undefined>;
+  /** Which login there is, null for none. It stays the same however often its tokens are exchanged. */
+  current(): Promise<string | null>;
+  /** For a call of this login; undefined where it is over, and for null. @throws ConnectError where it cannot be got */
+  accessToken(login: string | null): Promise<string | undefined>;
   /** Notes that the shop did not take a token: the next one is another, or none. */
   refuse(accessToken: string): void;
+  login(credentials: MessageInitShape<typeof LoginRequestSchema>): Promise<LoginResponse>;
+  finishOpenIdLogin(
+    answer: MessageInitShape<typeof FinishOpenIdLoginRequestSchema>,
+  ): Promise<FinishOpenIdLoginResponse>;
+  logout(): Promise<void>;
 }
 
 /** @param transport without this session's tokens */
@@ -38,55 +47,59 @@ export function createSession(
   onLoggedOut?: (why: LoggedOut) => void,
 ): Session {
   const auth = createClient(AuthService, transport);
+  const inTurn = createQueue();
   let refused: string | undefined;
-  let renewing: Promise<string | undefined> | undefined;
-  /** Grows with each login and logout: what was under way before counts for nothing. */
-  let generation = 0;
+  /** By their refresh tokens: in a shared store there may be another login before an exchange has ended. */
+  const exchanges = new Map<string, Promise<string | undefined>>();
   /** Where a new token looks old, this clock is wrong, and only the shop can say when one ends. */
   let clockIsRight = true;
 
-  async function accessToken(login: number): Promise<string | undefined> {
-    const tokens = await store.load();
-    if (!tokens || login !== generation) return undefined;
+  /** Waits for a login that is being kept, so that no call begins as who was there before. */
+  const load = () => inTurn(async () => store.load());
+
+  async function accessToken(login: string | null): Promise<string | undefined> {
+    if (login === null) return undefined;
+    const tokens = await load();
+    if (!tokens || loginOf(tokens) !== login) return undefined;
     const isRefused = tokens.accessToken === refused;
     const left = clockIsRight ? tokens.accessTokenExpiresAt - Date.now() : Infinity;
     if (!isRefused && left > AHEAD_MS) return tokens.accessToken;
-    renewing ??= renewOnce(tokens.accessToken);
-    if (isRefused || left <= 0) return renewing;
+    const next = exchangeOnce(tokens);
+    if (isRefused || left <= 0) return next;
     // It still serves: whoever comes after its end learns why there is no other.
-    renewing.catch(() => undefined);
+    next.catch(() => undefined);
     return tokens.accessToken;
   }
 
-  function renewOnce(old: string): Promise<string | undefined> {
-    const own = renew(old).finally(() => {
-      if (renewing === own) renewing = undefined;
-    });
+  function exchangeOnce(old: Tokens): Promise<string | undefined> {
+    const begun = exchanges.get(old.refreshToken);
+    if (begun) return begun;
+    const own = exchange(old).finally(() => exchanges.delete(old.refreshToken));
+    exchanges.set(old.refreshToken, own);
     return own;
   }
 
-  /** One at a time. Answers another access token than the old one, or undefined where the session is over. */
-  async function renew(old: string): Promise<string | undefined> {
-    const tokens = await store.load();
+  /** Answers another access token of the same login, or undefined where that is over. */
+  async function exchange(old: Tokens): Promise<string | undefined> {
+    const kept = await load();
     // Another tab was faster, or a call that began earlier.
-    if (tokens?.accessToken !== old) return tokens?.accessToken;
-    const begun = generation;
+    if (kept?.refreshToken !== old.refreshToken) return isSameLogin(kept, old) ? kept.accessToken : undefined;
     try {
-      const next = tokensOf(await refresh(tokens.refreshToken));
-      if (generation !== begun) return undefined;
-      await keep(next);
-      return next.accessToken;
+      return await replace(old, tokensOf(await refresh(old.refreshToken), old.login));
     } catch (error) {
-      return whereRefused(() => lose(tokens))(error);
+      return whereRefused(() => replace(old, undefined))(error);
     }
   }
 
-  /** The shop did not take a refresh token: the session is over, unless there is another by now. */
-  async function lose({ refreshToken }: Tokens): Promise<string | undefined> {
-    const tokens = await store.load();
-    if (tokens?.refreshToken !== refreshToken) return tokens?.accessToken;
-    await forget("ended");
-    return undefined;
+  /** Keeps others, or none, in place of these tokens; those stay that came there meanwhile, by a login or another tab. */
+  function replace(old: Tokens, next: Tokens | undefined): Promise<string | undefined> {
+    return inTurn(async () => {
+      const kept = await store.load();
+      if (kept?.refreshToken !== old.refreshToken) return isSameLogin(kept, old) ? kept.accessToken : undefined;
+      await keep(next);
+      if (!next) onLoggedOut?.("ended");
+      return next?.accessToken;
+    });
   }
 
   async function refresh(refreshToken: string): Promise<RefreshResponse> {
@@ -103,41 +116,38 @@ export function createSession(
     throw new Error("there is at least one try");
   }
 
-  async function keep(tokens: Tokens): Promise<void> {
+  async function keep(tokens: Tokens | undefined): Promise<void> {
     refused = undefined;
-    clockIsRight = tokens.accessTokenExpiresAt - Date.now() > AHEAD_MS;
+    if (tokens) clockIsRight = tokens.accessTokenExpiresAt - Date.now() > AHEAD_MS;
     await store.save(tokens);
   }
 
-  /** From here on it is another login, or none. */
-  function turn(): void {
-    generation += 1;
-    renewing = undefined;
+  async function begin<A extends LoginResponse | FinishOpenIdLoginResponse>(answer: A): Promise<A> {
+    await inTurn(() => keep(tokensOf(answer, randomText())));
+    return answer;
   }
 
-  async function forget(why: LoggedOut): Promise<void> {
-    turn();
-    const wasLoggedIn = Boolean(await store.load());
-    await store.save(undefined);
-    if (wasLoggedIn) onLoggedOut?.(why);
+  /** Answers what was kept. */
+  function forget(): Promise<Tokens | undefined> {
+    return inTurn(async () => {
+      const tokens = await store.load();
+      await keep(undefined);
+      return tokens ?? undefined;
+    });
   }
 
   return {
-    generation: () => generation,
+    current: async () => loginOf(await load()),
     accessToken,
     refuse(token) {
       refused = token;
     },
-    async login(credentials) {
-      const answer = await auth.login(credentials);
-      turn();
-      await keep(tokensOf(answer));
-      return answer.user;
-    },
+    login: async (credentials) => begin(await auth.login(credentials)),
+    finishOpenIdLogin: async (answer) => begin(await auth.finishOpenIdLogin(answer)),
     async logout() {
-      const tokens = await store.load();
-      await forget("asked");
+      const tokens = await forget();
       if (!tokens) return;
+      onLoggedOut?.("asked");
       const end = async (accessToken: string) => {
         await auth.logout({}, { headers: { authorization: `Bearer ${accessToken}` } });
       };
@@ -147,6 +157,20 @@ export function createSession(
         .catch(whereRefused(() => undefined));
     },
   };
+}
+
+/** Runs one after another what reads the store and then writes it, so that nothing comes between. */
+function createQueue(): <T>(work: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const own = last.then(work);
+    last = own.catch(() => undefined);
+    return own;
+  };
+}
+
+function isSameLogin(tokens: Tokens | null | undefined, other: Tokens): tokens is Tokens {
+  return loginOf(tokens) === loginOf(other);
 }
 
 /** What to do about an error that says nothing but that the caller is nobody. */

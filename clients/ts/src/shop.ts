@@ -8,7 +8,7 @@ import { NotificationService } from "./gen/commerce/notification/v1/notification
 import { OrderService } from "./gen/commerce/order/v1/order_pb.ts";
 import { PaymentService } from "./gen/commerce/payment/v1/payment_pb.ts";
 import { ProductService } from "./gen/commerce/product/v1/product_pb.ts";
-import type { LoginRequestSchema } from "./gen/commerce/user/v1/auth_pb.ts";
+import type { FinishOpenIdLoginRequestSchema, LoginRequestSchema } from "./gen/commerce/user/v1/auth_pb.ts";
 import { AuthService } from "./gen/commerce/user/v1/auth_pb.ts";
 import type { User } from "./gen/commerce/user/v1/user_pb.ts";
 import { UserService } from "./gen/commerce/user/v1/user_pb.ts";
@@ -37,6 +37,12 @@ export interface ShopOptions {
   readonly fetch?: typeof globalThis.fetch;
 }
 
+export interface OpenIdLogin {
+  readonly user: User | undefined;
+  /** Where the app wanted to go on, of `auth.startOpenIdLogin`. */
+  readonly returnTo: string;
+}
+
 /** The shop as one user, or nobody, sees it. */
 export interface Shop {
   readonly products: Client<typeof ProductService>;
@@ -45,12 +51,17 @@ export interface Shop {
   readonly inventory: Client<typeof InventoryService>;
   readonly users: Client<typeof UserService>;
   readonly notifications: Client<typeof NotificationService>;
-  /** Passwords, sessions, roles. Logging in and out is the shop's own `login` and `logout`. */
-  readonly auth: Omit<Client<typeof AuthService>, "login" | "refresh" | "logout">;
+  /** Passwords, sessions, roles. Logging in and out is the shop's own `login`, `finishOpenIdLogin` and `logout`. */
+  readonly auth: Omit<Client<typeof AuthService>, "login" | "finishOpenIdLogin" | "refresh" | "logout">;
   /** The client of any other service, for example `GatewayService`. */
   client<S extends DescService>(service: S): Client<S>;
   /** Every later call is this user's. @throws ConnectError CREDENTIALS_INVALID, RATE_LIMITED */
   login(credentials: MessageInitShape<typeof LoginRequestSchema>): Promise<User | undefined>;
+  /**
+   * As `login`, with what an OpenID provider sent the browser back with after `auth.startOpenIdLogin`.
+   * @throws ConnectError OPENID_LOGIN_INVALID, EMAIL_UNVERIFIED, LOGIN_LINK_REQUIRED, RATE_LIMITED, PEER_DOWN
+   */
+  finishOpenIdLogin(answer: MessageInitShape<typeof FinishOpenIdLoginRequestSchema>): Promise<OpenIdLogin>;
   /** Ends the session. Its tokens are gone at once, also where the shop cannot be reached, which throws. */
   logout(): Promise<void>;
 }
@@ -78,7 +89,11 @@ export function createShop(options: ShopOptions): Shop {
     notifications: client(NotificationService),
     auth: client(AuthService),
     client,
-    login: (credentials) => session.login(credentials),
+    login: async (credentials) => (await session.login(credentials)).user,
+    async finishOpenIdLogin(answer) {
+      const { user, returnTo } = await session.finishOpenIdLogin(answer);
+      return { user, returnTo };
+    },
     logout: () => session.logout(),
   };
 }

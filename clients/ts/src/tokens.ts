@@ -1,4 +1,4 @@
-import type { LoginResponse, RefreshResponse } from "./gen/commerce/user/v1/auth_pb.ts";
+import type { FinishOpenIdLoginResponse, LoginResponse, RefreshResponse } from "./gen/commerce/user/v1/auth_pb.ts";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 
 /** What a login gives; JSON can hold it. Whoever has it is the user. */
@@ -7,6 +7,8 @@ export interface Tokens {
   /** Milliseconds since 1970, by the clock of the shop. */
   readonly accessTokenExpiresAt: number;
   readonly refreshToken: string;
+  /** Which login it is: random, made anew with each. What an older version of this client kept has none. */
+  readonly login?: string;
 }
 
 /**
@@ -30,9 +32,18 @@ export function memoryTokens(): TokenStore {
   };
 }
 
-export function tokensOf(answer: LoginResponse | RefreshResponse): Tokens {
+/** Which login the tokens are of; null for nobody. Those without an id are of one. */
+export function loginOf(tokens: Tokens | null | undefined): string | null {
+  return tokens ? (tokens.login ?? "") : null;
+}
+
+export function tokensOf(
+  answer: LoginResponse | FinishOpenIdLoginResponse | RefreshResponse,
+  login: string | undefined,
+): Tokens {
   const { accessToken, accessTokenExpiresAt, refreshToken } = answer;
   // Without a time the token serves until it is refused.
   const expiresAt = accessTokenExpiresAt ? timestampMs(accessTokenExpiresAt) : Number.MAX_SAFE_INTEGER;
-  return { accessToken, accessTokenExpiresAt: expiresAt, refreshToken };
+  const tokens = { accessToken, accessTokenExpiresAt: expiresAt, refreshToken };
+  return login === undefined ? tokens : { ...tokens, login };
 }

@@ -26,3 +26,21 @@ export async function waitAfter(error: unknown, failures: number, signal?: Abort
     signal?.addEventListener("abort", leave, { once: true });
   });
 }
+
+/**
+ * Waits for what goes on for others, too, even where this caller does not stay.
+ * @throws ConnectError canceled, or with what the signal was given
+ */
+export async function unlessAborted<T>(outcome: Promise<T>, signal: AbortSignal): Promise<T> {
+  let leave = () => {};
+  const left = new Promise<never>((_resolve, reject) => {
+    leave = () => reject(ConnectError.from(signal.reason, Code.Canceled));
+    if (signal.aborted) leave();
+    else signal.addEventListener("abort", leave, { once: true });
+  });
+  try {
+    return await Promise.race([outcome, left]);
+  } finally {
+    signal.removeEventListener("abort", leave);
+  }
+}
