@@ -4,7 +4,7 @@ export default defineConfig({
   test: {
     globalSetup: ["tests/support/global-setup.ts"],
     include: ["src/**/*.test.ts", "tests/**/*.test.ts"],
-    exclude: [...configDefaults.exclude, "tests/faults/**"],
+    exclude: [...configDefaults.exclude, "tests/faults/**", "tests/security/**"],
     testTimeout: 60_000,
     hookTimeout: 120_000,
     // One more than the cores of a small machine: what starts and what is waited for takes turns.

@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 import { securityChecks } from "./tests/security/checks.ts";
 
-/** Every check of docs/security.md, the new ones with all of their inputs: `npm run test:security`. */
+/** Every check of docs/security.md: `npm run test:security`. */
 export default defineConfig({
   test: {
     globalSetup: ["tests/support/global-setup.ts"],
