@@ -84,7 +84,7 @@ export interface ServerContext {
   readonly stopping: AbortSignal;
   /** The client's address. */
   readonly addressOf: (request: FastifyRequest) => string;
-  /** Answers a request, and logs why, unless the call was logged. */
+  /** Answers a request that no call came of, and logs why. */
   readonly refuse: (request: FastifyRequest, reply: FastifyReply, error: AppError, http?: HttpAnswer) => void;
 }
 

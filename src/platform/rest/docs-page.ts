@@ -19,6 +19,7 @@ interface Docs {
 /** Serves the API as an OpenAPI document, `/openapi.json`, and as a page to read and to try it, `/docs/`. */
 export function docsRoutes(app: FastifyInstance): void {
   let loading: Promise<Docs> | undefined;
+  let document: Buffer | undefined;
   const load = async (): Promise<Docs> => {
     loading ??= loadDocs();
     // Made anew with the next request, should it fail.
@@ -27,10 +28,8 @@ export function docsRoutes(app: FastifyInstance): void {
   };
 
   app.get("/openapi.json", async (_request, reply) => {
-    return reply
-      .type("application/json")
-      .header("cache-control", CACHED)
-      .send(await readFile(DOCUMENT));
+    document ??= await readFile(DOCUMENT);
+    return reply.type("application/json").header("cache-control", CACHED).send(document);
   });
   app.get("/docs", async (_request, reply) => reply.redirect("/docs/"));
   app.get("/docs/", async (_request, reply) => {
