@@ -1,3 +1,4 @@
+import type { Kysely } from "kysely";
 import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { transaction } from "../../src/platform/database.ts";
@@ -9,7 +10,16 @@ import { newId } from "../../src/platform/id.ts";
 import { currentTraceparent } from "../../src/platform/trace.ts";
 import { until } from "../support/conditions.ts";
 import type { OpenDatabase } from "../support/events.ts";
-import { emit, envelope, openOutbox, openTestDatabase, recordingLog, silent } from "../support/events.ts";
+import {
+  emit,
+  envelope,
+  newIdIn,
+  openOutbox,
+  openTestDatabase,
+  passwordChanged,
+  recordingLog,
+  silent,
+} from "../support/events.ts";
 import { createEffects, effectConsumer, effectsOf, listEffects } from "../support/events-effects.ts";
 import { randomOf, shuffledWithin } from "../support/events-random.ts";
 import { createMemoryBus } from "../support/memory-bus.ts";
@@ -325,6 +335,14 @@ test("what could not be committed is delivered again", async () => {
   expect(tries).toBe(3);
 });
 
+/** How many partitions each relay has. */
+async function sharesOf(users: Kysely<unknown>): Promise<readonly number[]> {
+  const { rows } = await sql<{ held: number }>`
+    select count(*)::int as held from relay_leases where owner is not null group by owner
+  `.execute(users);
+  return rows.map(({ held }) => held);
+}
+
 test("two relays and two inboxes over a bus that doubles, drops and reorders: each effect once and in order", async () => {
   await using users = await openTestDatabase("user");
   const bus = createMemoryBus({ duplicate: 0.3, drop: 0.2, reorder: 50, random: randomOf(42) });
@@ -334,16 +352,25 @@ test("two relays and two inboxes over a bus that doubles, drops and reorders: ea
   const inboxes = [0, 1].map(() =>
     startInbox({ db: database.again(), group, consumers: [effectConsumer()], bus, log: silent }),
   );
-  const ids = Array.from({ length: 10 }, () => newId());
+  await until(async () => (await sharesOf(users.db)).join() === "8,8");
+  // Each relay has some of them.
+  const ids = Array.from({ length: 16 }, (_, partition) => newIdIn(partition));
   const outbox = openOutbox({
     wake() {
       for (const relay of relays) relay.wake();
     },
   });
-  await Promise.all(ids.map((id) => emit(users.db, outbox, id, 30)));
-  await until(async () => (await listEffects(database.db)).length >= 300, 20_000);
+  const late = newId();
+  await transaction(users.db, async (trx) => {
+    await outbox.emit(trx, late, passwordChanged(late), new Date());
+    await Promise.all(ids.map((id) => emit(users.db, outbox, id, 20)));
+    await until(async () => (await listEffects(database.db)).length >= 320, 20_000);
+    expect(await effectsOf(database.db, late)).toEqual([]);
+  });
+  await until(async () => (await listEffects(database.db)).length >= 321, 20_000);
   await Promise.all([...relays, ...inboxes].map((running) => running.close()));
   for (const id of ids) {
-    expect(await effectsOf(database.db, id)).toEqual(Array.from({ length: 30 }, (_, index) => index + 1));
+    expect(await effectsOf(database.db, id)).toEqual(Array.from({ length: 20 }, (_, index) => index + 1));
   }
+  expect(await effectsOf(database.db, late)).toEqual([1]);
 });
