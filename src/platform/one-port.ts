@@ -1,9 +1,10 @@
 import { createServer as createHttp1Server } from "node:http";
 import type { IncomingMessage, Server, ServerOptions, ServerResponse } from "node:http";
 import { createServer as createHttp2Server } from "node:http2";
-import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Session } from "node:http2";
+import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Server as TlsServer } from "node:https";
 import type { Socket } from "node:net";
+import { createPacing } from "./pacing.ts";
 import type { Decide, PortTls } from "./port-tls.ts";
 import { acceptTls, createTlsServer } from "./port-tls.ts";
 
@@ -49,6 +50,7 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits, tls?: Po
   const undecided = new Set<Socket>();
   const sessions = new Map<ServerHttp2Session, Progress>();
   const responses = new Set<ServerResponse>();
+  const pace = createPacing();
   let draining = false;
 
   const options: ServerOptions = {
@@ -70,8 +72,12 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits, tls?: Po
       if (draining) setImmediate(() => http1.closeIdleConnections());
     });
     if (draining) response.setHeader("connection", "close");
-    onRequest(request, response);
+    pace(request.socket, () => {
+      if (!response.destroyed) onRequest(request, response);
+    });
   }
+  // Fastify and Connect serve node's HTTP/2 compatibility objects like those of HTTP/1.1.
+  const onHttp2 = onRequest as unknown as (request: Http2ServerRequest, response: Http2ServerResponse) => void;
   const http2 = createHttp2Server(
     {
       settings: { maxConcurrentStreams: limits.maxConcurrentStreams },
@@ -80,9 +86,18 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits, tls?: Po
       streamResetBurst: limits.streamResets.burst,
       streamResetRate: limits.streamResets.perSecond,
     },
-    // Fastify and Connect serve node's HTTP/2 compatibility objects like those of HTTP/1.1.
-    onRequest as unknown as (request: Http2ServerRequest, response: Http2ServerResponse) => void,
+    onHttp2,
   );
+  // node's own listener makes a request of every stream, also of those that are reset in the same packet.
+  const [makeRequest] = http2.listeners("stream");
+  http2.removeAllListeners("stream");
+  http2.on("stream", (stream: ServerHttp2Stream, ...rest: unknown[]) => {
+    // Until there is a request nobody listens, and its connection may fail.
+    stream.on("error", () => undefined);
+    pace(stream.session ?? stream, () => {
+      if (!stream.closed) makeRequest?.call(http2, stream, ...rest);
+    });
+  });
   http2.on("session", (session) => {
     sessions.set(session, followProgress(session));
     session.once("close", () => sessions.delete(session));
@@ -108,16 +123,24 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits, tls?: Po
     tell(socket, limits.silenceMs, (isHttp2, stream) => {
       undecided.delete(socket);
       if (isHttp2 === undefined) socket.destroy();
-      else if (isHttp2) {
-        // node's HTTP/1.1 server leaves sockets half open; its http2 would never notice a client that is gone.
-        stream.allowHalfOpen = false;
-        http2.emit("connection", stream);
-      } else {
-        giveToHttp1?.call(http1, stream);
-        stream.resume();
+      else {
+        pace(socket, () => {
+          if (!stream.destroyed) serve(stream, isHttp2);
+        });
       }
     });
   });
+
+  function serve(stream: Socket, isHttp2: boolean): void {
+    if (isHttp2) {
+      // node's HTTP/1.1 server leaves sockets half open; its http2 would never notice a client that is gone.
+      stream.allowHalfOpen = false;
+      http2.emit("connection", stream);
+    } else {
+      giveToHttp1?.call(http1, stream);
+      stream.resume();
+    }
+  }
 
   function drain(): void {
     draining = true;
