@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { until } from "../../tests/support/conditions.ts";
 import type { Raw } from "../../tests/limits/raw.ts";
 import {
+  DATA,
   END_HEADERS,
   END_STREAM,
   HEADERS,
@@ -27,12 +28,12 @@ const limits = {
   idleMs: 60_000,
 };
 
-/** A port whose requests are answered at once, and their paths in the order in which they began. */
+/** A port whose requests are answered once they are read, and their paths in the order in which they began. */
 async function listen(): Promise<{ readonly url: string; readonly begun: readonly string[] }> {
   const begun: string[] = [];
   const port = createOnePort((request: IncomingMessage, response: ServerResponse) => {
     begun.push(request.url ?? "");
-    response.end();
+    request.resume().once("end", () => response.end());
   }, limits);
   port.server.listen(0, "127.0.0.1");
   await once(port.server, "listening");
@@ -79,11 +80,24 @@ test("who sends much at once does not keep another one waiting", async () => {
   expect(begun.lastIndexOf("/modest")).toBeLessThan(30);
 });
 
+test("bodies that have ended before their turn comes are read to the end", async () => {
+  const { url } = await listen();
+  const raw = await open(url);
+  const payload = fields({ ":method": "POST", ":scheme": "http", ":authority": "shop", ":path": "/" });
+  const bodies = [Buffer.alloc(0), Buffer.from("body")];
+  const calls = streams.flatMap((stream, n) => [
+    frame(HEADERS, { stream, flags: END_HEADERS, payload }),
+    frame(DATA, { stream, flags: END_STREAM, payload: bodies[n % 2] ?? Buffer.alloc(0) }),
+  ]);
+  await raw.write(Buffer.concat(calls));
+  await until(() => raw.frames.get(HEADERS) === streams.length);
+});
+
 test("a connection that fails while its calls wait takes nothing else with it", async () => {
   const { url, begun } = await listen();
   const raw = await open(url);
   // DATA of a stream that never was is an error of the connection.
-  const broken = frame(0, { stream: 9_999, payload: Buffer.alloc(1) });
+  const broken = frame(DATA, { stream: 9_999, payload: Buffer.alloc(1) });
   await raw.write(Buffer.concat([...streams.map((stream) => call(stream, "/broken")), broken]));
   await until(() => raw.closedAfter() !== undefined);
   const other = await open(url);

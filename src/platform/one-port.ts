@@ -77,7 +77,11 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits, tls?: Po
     });
   }
   // Fastify and Connect serve node's HTTP/2 compatibility objects like those of HTTP/1.1.
-  const onHttp2 = onRequest as unknown as (request: Http2ServerRequest, response: Http2ServerResponse) => void;
+  const onHttp2 = (request: Http2ServerRequest, response: Http2ServerResponse) => {
+    // An empty body may have ended before there was a request to tell.
+    if (request.stream.readableEnded) request.push(null);
+    onRequest(request as unknown as IncomingMessage, response as unknown as ServerResponse);
+  };
   const http2 = createHttp2Server(
     {
       settings: { maxConcurrentStreams: limits.maxConcurrentStreams },
