@@ -16,8 +16,8 @@ export interface Arrival {
   readonly timeoutMs: number | undefined;
   readonly signal: AbortSignal;
   readonly reasonOf: NonNullable<IncomingCall["reasonOf"]>;
-  readonly requestHeader: Headers;
-  readonly responseHeader: Headers;
+  readonly requestHeader: Pick<Headers, "get">;
+  readonly responseHeader: Pick<Headers, "set">;
 }
 
 /** @throws AppError where the caller is not who it says it is */

@@ -9,7 +9,7 @@ import { isLoopbackAddress } from "./client-address.ts";
 import { createConnectionPool, createPeers } from "./clients/clients.ts";
 import { systemClock } from "./clock.ts";
 import type { Config } from "./config.ts";
-import { connectRoutes } from "./connect-routes.ts";
+import { connectRoutes, unaryCalls } from "./connect-routes.ts";
 import { ensureDatabase } from "./database.ts";
 import type { EmbeddedPostgres } from "./embedded-postgres.ts";
 import type { Bus } from "./events/bus.ts";
@@ -344,6 +344,7 @@ export async function boot(options: BootOptions): Promise<System> {
       routes: (router) => {
         connectRoutes(router, pipeline, admit);
       },
+      unary: unaryCalls(pipeline, admit),
       readiness,
       http: (app, context) => {
         if (!edge) return mountRawRoutes(app, role, started.get(role)?.running.routes ?? [], log);

@@ -1,6 +1,7 @@
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Admit } from "./arrivals.ts";
+import type { UnaryCalls } from "./connect-unary.ts";
 import { AppError, errors } from "./errors.ts";
 import type { OpenCall } from "./incoming.ts";
 import type { Pipeline } from "./pipeline.ts";
@@ -55,6 +56,22 @@ export function connectRoutes(router: ConnectRouter, pipeline: Pipeline, admit: 
       );
     }
   }
+}
+
+/** The unary methods of the pipeline, for whoever has a message and a request around it. */
+export function unaryCalls(pipeline: Pipeline, admit: Admit): UnaryCalls {
+  return {
+    serves: (method) =>
+      pipeline.services.some((served) => served.service === method.parent && served.handler(method) !== undefined),
+    async carryOut(arrival, input) {
+      const opened = await admit(arrival);
+      try {
+        return await pipeline.one(opened.call, input);
+      } finally {
+        opened.close();
+      }
+    },
+  };
 }
 
 /** The server aborts with the error to answer when it stops, the framework when the client's deadline has passed. */

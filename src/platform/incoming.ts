@@ -20,8 +20,8 @@ export interface IncomingCall {
   /** What the parent's abort means to the caller; CANCELED where it does not say. */
   readonly reasonOf?: (reason: unknown) => AppError;
   readonly log: Logger;
-  readonly requestHeader: Headers;
-  readonly responseHeader: Headers;
+  readonly requestHeader: Pick<Headers, "get">;
+  readonly responseHeader: Pick<Headers, "set">;
 }
 
 /** A call together with the end of its life, which frees its timer. */
@@ -48,8 +48,9 @@ export function openCall(incoming: IncomingCall): OpenCall {
     if (parent?.aborted) onParentAbort();
     else parent?.addEventListener("abort", onParentAbort, { once: true });
     const end = endOf(incoming, startedAt, deadline);
-    timer = setTimeout(() => controller?.abort(end.error()), Math.max(0, end.at - Date.now()));
-    timer.unref();
+    const leftMs = end.at - Date.now();
+    if (leftMs <= 0) controller.abort(end.error());
+    else timer = setTimeout(() => controller?.abort(end.error()), leftMs).unref();
     if (incoming.method.methodKind !== "unary") {
       forgetRevocation = identity.onRevoked?.(() => controller?.abort(errors.TOKEN_INVALID()));
     }

@@ -81,7 +81,7 @@ test("who sends much at once does not keep another one waiting", async () => {
 });
 
 test("bodies that have ended before their turn comes are read to the end", async () => {
-  const { url } = await listen();
+  const { url, begun } = await listen();
   const raw = await open(url);
   const payload = fields({ ":method": "POST", ":scheme": "http", ":authority": "shop", ":path": "/" });
   const bodies = [Buffer.alloc(0), Buffer.from("body")];
@@ -91,6 +91,7 @@ test("bodies that have ended before their turn comes are read to the end", async
   ]);
   await raw.write(Buffer.concat(calls));
   await until(() => raw.frames.get(HEADERS) === streams.length);
+  expect(begun.length).toBe(streams.length);
 });
 
 test("a connection that fails while its calls wait takes nothing else with it", async () => {

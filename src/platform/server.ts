@@ -9,6 +9,8 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { fastify } from "fastify";
 import { Health } from "#gen/grpc/health/v1/health_pb.ts";
 import { clientAddressOf } from "./client-address.ts";
+import type { ServeUnary, UnaryCalls } from "./connect-unary.ts";
+import { createUnary } from "./connect-unary.ts";
 import { createCors } from "./cors.ts";
 import type { HttpAnswer, RpcHandler } from "./edge.ts";
 import { namesTwoHosts, refuse, refuseUnknownPath, refuseUnservable } from "./edge.ts";
@@ -26,7 +28,7 @@ import { reflectionRoutes, reflectionServices } from "./reflection.ts";
 import { setSecurityHeaders } from "./security-headers.ts";
 import type { TrafficLimits } from "./traffic-limits.ts";
 import { limitArrival, limitResponse } from "./traffic-limits.ts";
-import { wireRegistry } from "./wire.ts";
+import { jsonOptions } from "./wire.ts";
 
 export type { Readiness } from "./health.ts";
 
@@ -60,6 +62,8 @@ export interface ServerOptions {
   readonly services: readonly DescService[];
   /** Mounts the services. Their handlers throw nothing but what comes from an AppError. */
   readonly routes: (router: ConnectRouter) => void;
+  /** The unary methods among them that may be served without the framework, with the same answers. */
+  readonly unary?: UnaryCalls;
   /** Must not ask peers. */
   readonly readiness: () => Promise<Readiness>;
   /** Whether an unknown JSON field is refused: at the edge, so that a misspelt or invented one is not silently lost. */
@@ -185,13 +189,20 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   });
 
   const handlers = new Map<string, RpcHandler>();
+  const plain = new Map<string, ServeUnary>();
+  const common = {
+    context: { limits, stopping: stopping.signal, addressOf },
+    strictJson: options.strictJson ?? false,
+    onRefused: logRefusal,
+  };
   await app.register(async (scope) => {
     scope.addHook("onRequest", (request, reply, done) => {
-      const handler = handlers.get(pathOf(request));
+      const path = pathOf(request);
+      const handler = handlers.get(path);
       const refused = handler && refuseUnservable(handler, request, reply);
-      if (refused) return logRefusal(refused, pathOf(request), request.id);
+      if (refused) return logRefusal(refused, path, request.id);
       if (handler) limitResponse(reply.raw, limits.streamIdleMs);
-      done();
+      if (!plain.get(path)?.(request, reply)) done();
     });
     await scope.register(fastifyConnectPlugin, {
       routes(router) {
@@ -201,6 +212,8 @@ export async function createServer(options: ServerOptions): Promise<Server> {
         reflectionRoutes(router, services, options.hide ?? (() => false));
         for (const [index, handler] of router.handlers.entries()) {
           handlers.set(handler.requestPath, handler);
+          const unary = options.unary && createUnary(handler.method, { ...common, calls: options.unary });
+          if (unary) plain.set(handler.requestPath, unary);
           router.handlers[index] = mendErrors(limitArrival(handler, limits), {
             onRefused: (error, requestId) => logRefusal(error, handler.requestPath, requestId),
             onFailed: (err) => log.warn({ role, err, method: handler.requestPath.slice(1) }, "response not written"),
@@ -255,15 +268,6 @@ function addressOf({ ip, socket }: FastifyRequest): string {
 
 function pathOf(request: FastifyRequest): string {
   return request.url.replace(/\?.*/s, "");
-}
-
-/** connect-es hands these on to its JSON serialization, which also takes a decoder: its own lets broken UTF-8 pass. */
-function jsonOptions(strict: boolean) {
-  return {
-    ignoreUnknownFields: !strict,
-    registry: wireRegistry,
-    textDecoder: new TextDecoder("utf-8", { fatal: true }),
-  };
 }
 
 /** Errors of the role's plain routes, and those that Fastify itself throws, which have a status. */

@@ -23,6 +23,15 @@ export const ERROR_DOMAIN = "connect-commerce";
 /** Without it no JSON can carry a google.rpc.Status: its details are Any, which JSON writes by type. */
 export const wireRegistry = createRegistry(file_google_rpc_error_details);
 
+/** connect-es hands these on to its JSON serialization, which also takes a decoder: its own lets broken UTF-8 pass. */
+export function jsonOptions(strict: boolean) {
+  return {
+    ignoreUnknownFields: !strict,
+    registry: wireRegistry,
+    textDecoder: new TextDecoder("utf-8", { fatal: true }),
+  };
+}
+
 const codes = {
   canceled: Code.Canceled,
   unknown: Code.Unknown,

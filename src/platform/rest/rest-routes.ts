@@ -134,7 +134,7 @@ function arrivalOf(
     ownId: request.id,
     from: context.addressOf(request),
     timeoutMs: timeoutOf(requestHeader),
-    signal: AbortSignal.any([context.stopping, clientLeft(reply)]),
+    signal: clientLeft(reply, context.stopping),
     reasonOf: (reason: unknown) => (reason instanceof AppError ? reason : errors.CANCELED()),
     requestHeader,
     responseHeader: new Headers(),
