@@ -10,16 +10,20 @@ export interface BodyLimits {
   readonly requestMs: number;
 }
 
+/** A request of HTTP/1.1 or HTTP/2. */
+type RequestBody = Readable & { readonly aborted?: boolean };
+
 /**
  * Reads the body of a request as it comes.
  * @throws AppError MESSAGE_TOO_LARGE, DEADLINE, CANCELED where the client goes away
  */
-export function readBody(body: Readable, headers: IncomingHttpHeaders, limits: BodyLimits): Promise<Buffer> {
-  if (Number(headers["content-length"] ?? 0) > limits.messageBytes) return Promise.reject(tooLarge(limits));
-  return within(limits.requestMs, readAll(body, limits), () => late(limits));
+export function readBody(body: RequestBody, headers: IncomingHttpHeaders, limits: BodyLimits): Promise<Buffer> {
+  const announced = Number(headers["content-length"] ?? 0);
+  if (announced > limits.messageBytes) return Promise.reject(tooLarge(limits));
+  return within(limits.requestMs, readAll(body, announced, limits), () => late(limits));
 }
 
-async function readAll(body: Readable, limits: BodyLimits): Promise<Buffer> {
+async function readAll(body: RequestBody, announced: number, limits: BodyLimits): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   // Not an iteration: leaving one destroys the request, and the client would never read why it is refused.
@@ -28,7 +32,11 @@ async function readAll(body: Readable, limits: BodyLimits): Promise<Buffer> {
       body.off("data", onData).off("end", onEnd).off("error", onLost).off("close", onLost);
       settle();
     };
-    const onEnd = () => end(() => resolve(Buffer.concat(chunks)));
+    const onEnd = () => {
+      // Over HTTP/2 node ends the body of a client that has left: half a message may well be readable.
+      if (body.aborted || bytes < announced) onLost();
+      else end(() => resolve(Buffer.concat(chunks)));
+    };
     const onLost = () => end(() => reject(errors.CANCELED()));
     const onData = (chunk: Buffer) => {
       bytes += chunk.length;
