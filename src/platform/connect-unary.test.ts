@@ -1,6 +1,7 @@
 import { request as requestHttp1 } from "node:http";
 import type { ClientHttp2Stream } from "node:http2";
 import { connect } from "node:http2";
+import { connect as connectSocket } from "node:net";
 import type { Duplex } from "node:stream";
 import { create } from "@bufbuild/protobuf";
 import { expect, onTestFinished, test } from "vitest";
@@ -80,6 +81,24 @@ test.each(versions)("a body that does not come in time is refused, over %s", asy
   await until(() => logged.some(({ reason }) => reason === "DEADLINE"));
   expect(arrivals).toEqual([]);
   request.destroy();
+});
+
+test("more than there may be, without saying how much, is refused while it comes", async () => {
+  const { port } = await startWaiting({ messageBytes: 1_000 });
+  const socket = connectSocket(port, "127.0.0.1").setEncoding("latin1");
+  onTestFinished(() => {
+    socket.destroy();
+  });
+  const chunk = `3e8\r\n${"x".repeat(1_000)}\r\n`;
+  socket.write(
+    `POST ${getUserPath} HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n`,
+  );
+  socket.write(chunk.repeat(2));
+  let answer = "";
+  for await (const text of socket as AsyncIterable<string>) answer += text;
+  expect(answer).toMatch(/^HTTP\/1\.1 429 /);
+  expect(answer).toMatch(/\r\nconnection: close\r\n/i);
+  expect(answer).toContain("MESSAGE_TOO_LARGE");
 });
 
 test("a server that stops says so to calls that still run", async () => {

@@ -39,8 +39,8 @@ export type ServeUnary = (request: FastifyRequest, reply: FastifyReply) => boole
 
 /**
  * Serves plain unary calls of the Connect protocol (https://connectrpc.com/docs/protocol#unary-request) without the
- * framework, which spends most of a call's time on being general. Plain is a POST of known length, not compressed. What is not,
- * the framework serves, with the same answers: connect-unary.test.ts compares them.
+ * framework, which spends most of a call's time on being general. Plain is a POST that says nothing of an encoding. What else
+ * there is, the framework serves, with the same answers: tests/journeys/connect-unary.test.ts compares them.
  * @returns undefined where the method is not unary, or not one of these calls
  */
 export function createUnary(method: DescMethod, options: UnaryOptions): ServeUnary | undefined {
@@ -124,7 +124,7 @@ interface Form {
 function plainForm({ method, headers }: FastifyRequest, mostBytes: number): Form | undefined {
   const isBinary = headers["content-type"] === "application/proto";
   if (method !== "POST" || (!isBinary && headers["content-type"] !== "application/json")) return undefined;
-  if (headers["content-encoding"] !== undefined || !(Number(headers["content-length"]) <= mostBytes)) return undefined;
+  if (headers["content-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > mostBytes) return undefined;
   const timeout = headers["connect-timeout-ms"];
   if (timeout === undefined) return { isBinary, timeoutMs: undefined };
   if (typeof timeout !== "string" || !/^\d{1,10}$/.test(timeout) || Number(timeout) > MOST_TIMEOUT_MS) return undefined;
@@ -138,6 +138,8 @@ function valueOf(value: string | readonly string[] | undefined): string | null {
 async function sendError(request: FastifyRequest, reply: FastifyReply, error: ConnectError): Promise<void> {
   const headers = new Headers();
   mergeNonProtocolHeaders(headers, error.metadata);
+  // What was not read of a body would be taken for the next request.
+  if (request.raw.httpVersionMajor === 1 && !request.raw.readableEnded) headers.set("connection", "close");
   if (!reply.raw.headersSent) for (const [name, value] of headers) reply.raw.setHeader(name, value);
   const body = errorToJsonBytes(error, { registry: wireRegistry });
   await send(request, reply, codeToHttpStatus(error.code), "application/json", body);
