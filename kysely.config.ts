@@ -13,8 +13,8 @@ const roles = await migratedRoles();
 if (!roles.includes(role)) throw new Error(`Set ROLE to one of ${roles.join(", ")}.`);
 
 export default defineConfig({
-  kysely: () => {
-    const log = createLogger({ level: "warn", format: "json" });
+  kysely: async () => {
+    const log = await createLogger({ level: "warn", format: "json" });
     return openDatabase<unknown>({ url: databaseUrl(role), role, log, poolSize: 2, statementTimeoutMs: 0 }).db;
   },
   // The server's own provider, so that both know the same migrations by the same names.

@@ -46,7 +46,7 @@ async function main(): Promise<void> {
   else problems.push(...comparePages(pages, "npm run dump-schema"));
 }
 
-const log = createLogger({ level: "warn", format: "json" });
+const log = await createLogger({ level: "warn", format: "json" });
 const problems: string[] = [];
 
 /** Applies a role's migrations one by one; where it is to check them, undoes them one by one and applies them again. */

@@ -1,4 +1,5 @@
-import { start } from "./commands/start.ts";
+import { enableCompileCache } from "node:module";
+import { fileURLToPath } from "node:url";
 
 /** Milliseconds in which a second signal counts as the first: npm passes on what the terminal already sent to all. */
 const ECHO_MS = 500;
@@ -18,5 +19,8 @@ for (const signal of ["SIGTERM", "SIGINT"] as const) {
   });
 }
 
-const starting = start(process.argv, stopping.signal);
+// Compiled code is kept for the next start, which is then twice as fast: beside the packages, where only those write who
+// may change the code itself. Where nobody may, as in an image, nothing is kept. NODE_COMPILE_CACHE says another place.
+enableCompileCache(fileURLToPath(new URL("../node_modules/.cache/compiled", import.meta.url)));
+const starting = import("./commands/start.ts").then(({ start }) => start(process.argv, stopping.signal));
 await starting;

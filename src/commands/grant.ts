@@ -24,7 +24,7 @@ const { database } = program.opts<{ database?: string }>();
 
 try {
   const url = databaseUrl("user", database === undefined ? {} : { given: { user: database } });
-  const log = createLogger({ level: "error", format: "json" });
+  const log = await createLogger({ level: "error", format: "json" });
   const { db, close } = openDatabase<UserTables>({ url, role: "user", poolSize: 1, log });
   try {
     // The shop's own relay publishes the event within a second.

@@ -102,7 +102,7 @@ async function migrateEvents(action: Action, given: Readonly<Record<string, stri
       return undefined;
     }
     announce(EVENTS, url);
-    const log = createLogger({ level: "warn", format: "json" });
+    const log = await createLogger({ level: "warn", format: "json" });
     if (action === "up") {
       await ensureDatabase(url);
       const applied = await migrateBus(url, log);

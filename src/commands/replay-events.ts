@@ -25,7 +25,7 @@ if (Number.isNaN(from.getTime())) program.error(`--since ${since} is no time; wr
 
 try {
   const url = databaseUrl(role, database === undefined ? {} : { given: { [role]: database } });
-  const log = createLogger({ level: "error", format: "json" });
+  const log = await createLogger({ level: "error", format: "json" });
   const { db, close } = openDatabase<unknown>({ url, role, poolSize: 1, statementTimeoutMs: 0, log });
   try {
     process.stdout.write(`${String(await publishAgain(db, from))} events of ${role} are published again.\n`);

@@ -1,4 +1,3 @@
-import { Command } from "commander";
 import { boot } from "../platform/boot.ts";
 import type { System } from "../platform/boot.ts";
 import type { Config } from "../platform/config.ts";
@@ -21,12 +20,15 @@ export interface Running {
  * with what had begun stopped, where the signal breaks it off.
  */
 export async function start(argv: readonly string[], signal: AbortSignal): Promise<Running | undefined> {
-  command().parse(argv);
+  if (argv.length > 2) (await command()).parse(argv);
   const registry: Registry = allRoles;
   let log: Logger | undefined;
   try {
     const { config, definitions } = await configure(registry);
-    log = createLogger({ ...config.log, format: config.log.format ?? (process.stdout.isTTY ? "pretty" : "json") });
+    log = await createLogger({
+      ...config.log,
+      format: config.log.format ?? (process.stdout.isTTY ? "pretty" : "json"),
+    });
     logStrays(log);
     const system = await boot({
       registry,
@@ -87,7 +89,9 @@ function sayThatItRuns(system: System, config: Config, log: Logger): void {
   if (config.all) process.stdout.write(banner(system, config));
 }
 
-function command(): Command {
+/** Says what it is asked for, or that nothing is asked for so. Loaded where there is something to say. */
+async function command() {
+  const { Command } = await import("commander");
   const [door, ...behindIt] = Object.keys(allRoles);
   return new Command("npm start")
     .description("Runs the roles that ROLE names (comma list), or the whole shop in one process where it is not set.")

@@ -1,4 +1,6 @@
-import { SignJWT, decodeJwt, jwtVerify } from "jose";
+import { decodeJwt } from "jose/jwt/decode";
+import { SignJWT } from "jose/jwt/sign";
+import { jwtVerify } from "jose/jwt/verify";
 import type { AssertionKeys } from "./assertion-keys.ts";
 import { boundedMap } from "./bounded-map.ts";
 import type { Subject } from "./call.ts";

@@ -135,11 +135,10 @@ export async function boot(options: BootOptions): Promise<System> {
     if (embedded) await addSamples(started);
     signal?.throwIfAborted();
     // Stopped after the ports: what the last calls emit still goes out.
-    for (const { running, events } of started.values()) {
-      events?.start(running.consumers ?? []);
-      onStop(() => events?.close());
-    }
+    for (const { events } of started.values()) onStop(() => events?.close());
     await openPorts(started, keys);
+    // After the ports: what carries events takes a while to load, and the outbox can be written meanwhile.
+    for (const { running, events } of started.values()) events?.start(running.consumers ?? []);
     return { ports, embedded: embedded?.postgres, tryout, stop };
   } catch (error) {
     const why = embedded ? await embedded.postgres.explain(error) : error;
@@ -169,14 +168,24 @@ export async function boot(options: BootOptions): Promise<System> {
   }
 
   async function migrateAll(databases: Readonly<Record<string, string>>, busUrl: string): Promise<void> {
-    for (const [role, url] of Object.entries(databases)) {
+    const given = [...Object.values(databases), ...(isMigratedBus(busUrl) ? [busUrl] : [])];
+    // One by one: Postgres copies a template for each, which nobody else may use meanwhile.
+    for (const url of config.databases ? given : []) {
       signal?.throwIfAborted();
-      if (config.databases) await ensureDatabase(url);
+      await ensureDatabase(url);
+    }
+    const roles = Object.entries(databases).map(async ([role, url]) => {
       const applied = await migrateDatabase({ url, role, log });
       if (applied.length > 0) onProgress?.(`${role}: ${String(applied.length)} migration(s) applied`);
-    }
+    });
+    // All are waited for: what one of them fails of must not stop the Postgres that another one still uses.
+    const outcomes = await Promise.allSettled([...roles, migrateEvents(busUrl)]);
     signal?.throwIfAborted();
-    if (config.databases && isMigratedBus(busUrl)) await ensureDatabase(busUrl);
+    const failed = outcomes.find((outcome) => outcome.status === "rejected");
+    if (failed) throw failed.reason;
+  }
+
+  async function migrateEvents(busUrl: string): Promise<void> {
     const applied = await migrateBus(busUrl, log);
     if (applied.length > 0) onProgress?.(`${EVENTS}: the tables of the bus are made`);
   }

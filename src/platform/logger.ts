@@ -1,5 +1,4 @@
 import { pino } from "pino";
-import { PinoPretty as pretty } from "pino-pretty";
 import type { Logger as PinoLogger } from "pino";
 
 export type Logger = PinoLogger;
@@ -14,7 +13,7 @@ export interface LoggerOptions {
  * The logger of this process. Each line is written when it is logged, so there is nothing to flush at the end, and
  * nothing that would wait for a reader who has gone.
  */
-export function createLogger(options: LoggerOptions): Logger {
+export async function createLogger(options: LoggerOptions): Promise<Logger> {
   const base = {
     level: options.level,
     base: null,
@@ -25,6 +24,7 @@ export function createLogger(options: LoggerOptions): Logger {
     const lines = pino.destination({ dest: 1, sync: true });
     return pino({ ...base, formatters: { level: (label) => ({ level: label }) } }, lines);
   }
+  const { PinoPretty: pretty } = await import("pino-pretty");
   const stream = pretty({
     sync: true,
     translateTime: "SYS:HH:MM:ss.l",

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { sql } from "kysely";
 import type { Kysely } from "kysely";
-import { Migrator } from "kysely/migration";
 import type { Migration, MigrationProvider } from "kysely/migration";
 import { codeOf } from "./database-errors.ts";
 import { openDatabase } from "./database.ts";
@@ -64,6 +63,7 @@ export function migrationProvider(role: string, migrations = MIGRATIONS): Migrat
  */
 export async function migrateToLatest<DB>(db: Kysely<DB>, role: string, migrations = MIGRATIONS): Promise<string[]> {
   if ((await pendingMigrations(db, role, migrations)).length === 0) return [];
+  const { Migrator } = await import("kysely/migration");
   const provider = migrationProvider(role, migrations);
   const { error, results = [] } = await new Migrator({ db, provider }).migrateToLatest();
   if (error === undefined) return results.map((result) => result.migrationName);

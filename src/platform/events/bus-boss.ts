@@ -1,5 +1,4 @@
-import { PgBoss } from "pg-boss";
-import type { Db } from "pg-boss";
+import type { Db, PgBoss } from "pg-boss";
 
 /** The schema of pg-boss in the bus's database. */
 export const BOSS_SCHEMA = "pgboss";
@@ -15,10 +14,12 @@ export function bossDb(queryable: Queryable): Db {
 
 /**
  * pg-boss over a pool of ours, so that its sessions have our time limits. It runs none of its own pollers: what is
- * fetched is locked by a transaction and deleted in it, so there is nothing to expire, retry or clean up.
+ * fetched is locked by a transaction and deleted in it, so there is nothing to expire, retry or clean up. Loaded here:
+ * many roles start without, and the others listen before it is.
  * @param failed is told of errors in the background
  */
-export function createBoss(pool: Queryable, migrate: boolean, failed: (error: unknown) => void): PgBoss {
+export async function createBoss(pool: Queryable, migrate: boolean, failed: (error: unknown) => void): Promise<PgBoss> {
+  const { PgBoss } = await import("pg-boss");
   const boss = new PgBoss({
     db: bossDb(pool),
     schema: BOSS_SCHEMA,

@@ -221,7 +221,7 @@ async function start(pool: Pool, failed: (error: unknown) => void): Promise<PgBo
         throw error;
       }),
   };
-  const boss = createBoss(watched, false, failed);
+  const boss = await createBoss(watched, false, failed);
   try {
     await boss.start();
     // pg-boss passes over a connection that is lost while it reads its queues, and is of no use then.

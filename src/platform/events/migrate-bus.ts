@@ -36,7 +36,7 @@ export async function migrateBus(url: string, log: Logger): Promise<string[]> {
     const before = await versionOf(pool);
     if (before !== undefined && before >= wanted()) return [];
     const failures: unknown[] = [];
-    const boss = createBoss(pool, true, (error) => failures.push(error));
+    const boss = await createBoss(pool, true, (error) => failures.push(error));
     try {
       await boss.start();
       await indexesBuilt(boss, failures);
@@ -56,7 +56,7 @@ export async function pendingBusMigration(url: string, log: Logger): Promise<str
 
 /** Undefined where nothing is installed. */
 async function versionOf(pool: Pool): Promise<number | undefined> {
-  const boss = createBoss(pool, false, () => undefined);
+  const boss = await createBoss(pool, false, () => undefined);
   return (await boss.isInstalled()) ? ((await boss.schemaVersion()) ?? undefined) : undefined;
 }
 

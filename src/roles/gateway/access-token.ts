@@ -1,7 +1,8 @@
 import type { KeyObject } from "node:crypto";
 import { createPublicKey } from "node:crypto";
 import type { JWTPayload } from "jose";
-import { errors as joseErrors, jwtVerify } from "jose";
+import * as joseErrors from "jose/errors";
+import { jwtVerify } from "jose/jwt/verify";
 import type { Subject } from "../../platform/call.ts";
 import { errors } from "../../platform/errors.ts";
 

@@ -4,14 +4,15 @@ import { str } from "../../platform/config.ts";
 import { createDeadLetterRpc } from "../../platform/events/dead-letters.ts";
 import { keepPruning } from "../../platform/keep-pruning.ts";
 import { defineRole } from "../../platform/role.ts";
+import type { ChannelProvider } from "./channel.ts";
 import { createComposer } from "./compose-mail.ts";
 import { createConsumers } from "./consume-events.ts";
 import type { LinkPurpose } from "./delivery.ts";
 import { CHANNELS } from "./delivery.ts";
 import { mailboxProvider } from "./email-mailbox.ts";
-import { smtpProvider } from "./email-smtp.ts";
 import type { Language } from "./locale.ts";
 import { languages } from "./locale.ts";
+import type { Sender, SmtpServer } from "./mail-config.ts";
 import { mailFrom, mailUrl, pageUrl, parseSender } from "./mail-config.ts";
 import { recipientPeer } from "./peers.ts";
 import { notificationRoutes } from "./routes.ts";
@@ -54,10 +55,10 @@ export default defineRole({
       example: "https://shop.example.com/reset",
     }),
   },
-  start({ config, database, peers, pages, key, publicUrl, wakeInbox, log, tryout }) {
+  async start({ config, database, peers, pages, key, publicUrl, wakeInbox, log, tryout }) {
     const db = database<NotificationTables>();
     const unsubscribeKey = key("unsubscribe");
-    const smtp = config.MAIL_URL && smtpProvider(config.MAIL_URL, config.MAIL_FROM, CONCURRENT_ATTEMPTS);
+    const smtp = config.MAIL_URL && (await smtpTo(config.MAIL_URL, config.MAIL_FROM));
     const email = smtp ?? (tryout ? mailboxProvider(db, config.MAIL_FROM) : undefined);
     if (!email) log.warn("MAIL_URL is not set: mails wait until it is");
     if (smtp && new URL(publicUrl()).hostname === "localhost")
@@ -100,3 +101,9 @@ export default defineRole({
     };
   },
 });
+
+/** Loaded where mails go out. */
+async function smtpTo(server: SmtpServer, sender: Sender): Promise<ChannelProvider> {
+  const { smtpProvider } = await import("./email-smtp.ts");
+  return smtpProvider(server, sender, CONCURRENT_ATTEMPTS);
+}

@@ -1,5 +1,5 @@
 import type { KeyObject } from "node:crypto";
-import { SignJWT } from "jose";
+import { SignJWT } from "jose/jwt/sign";
 import { newId } from "../../platform/id.ts";
 
 /** `iss` of access tokens. */
