@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { createClient } from "@connectrpc/connect";
-import { Client } from "pg";
+import { Pool } from "pg";
 import { NotificationService } from "#gen/commerce/notification/v1/notification_pb.ts";
 import type { CreateOrderRequestSchema, Order, OrderTransition } from "#gen/commerce/order/v1/order_pb.ts";
 import { OrderState, OrderStep, WaitFor } from "#gen/commerce/order/v1/order_pb.ts";
@@ -119,6 +119,19 @@ export async function balanceOf({ payments }: Clients): Promise<Record<string, b
   return sums;
 }
 
+/** By address; what is idle for a second is given up, so that a database can be dropped. */
+const pools = new Map<string, Pool>();
+
+function poolOf(url: string): Pool {
+  const known = pools.get(url);
+  if (known) return known;
+  const pool = new Pool({ connectionString: url, max: 2, idleTimeoutMillis: 1_000, allowExitOnIdle: true });
+  // Its database may be dropped before.
+  pool.on("error", () => undefined);
+  pools.set(url, pool);
+  return pool;
+}
+
 /** The rows of a statement in the database of a role. */
 export async function query<T extends object>(
   shop: Installation,
@@ -126,13 +139,7 @@ export async function query<T extends object>(
   statement: string,
   parameters: unknown[] = [],
 ): Promise<T[]> {
-  const client = new Client({ connectionString: shop.databases[role]?.url ?? "" });
-  await client.connect();
-  try {
-    return (await client.query<T>(statement, parameters)).rows;
-  } finally {
-    await client.end();
-  }
+  return (await poolOf(shop.databases[role]?.url ?? "").query<T>(statement, parameters)).rows;
 }
 
 /** Runs `npm run check:invariants` on a shop; nothing in it may be under way for longer than it takes. */

@@ -11,7 +11,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Installation } from "../support/installation.ts";
 import { startInstallation, topologies } from "../support/installation.ts";
 import type { Clients, Protocol } from "../support/protocols.ts";
-import { clientsOf, protocols, refusalOf, streamsUp } from "../support/protocols.ts";
+import { clientsOf, protocols, refusalOf, spokenTo, streamsUp } from "../support/protocols.ts";
 import { present } from "../support/role.ts";
 
 describe.each(topologies)("the five flows in %s", (topology) => {
@@ -21,7 +21,7 @@ describe.each(topologies)("the five flows in %s", (topology) => {
   });
   afterAll(() => shop[Symbol.asyncDispose]());
 
-  describe.each(Object.keys(protocols) as Protocol[])("over %s", (protocol) => {
+  describe.each(spokenTo[topology])("over %s", { concurrent: true }, (protocol) => {
     let clients: Clients;
     beforeAll(() => {
       clients = clientsOf(protocols[protocol](shop.url));

@@ -221,7 +221,7 @@ describe.each(topologies)("revocation in %s", (topology) => {
     expect(await endsAfter("RevokeApiKey", revoke, orderId, secret)).toEqual(everywhere);
   });
 
-  test.each(["gRPC", "Connect JSON", "Connect JSON over HTTP/1.1", "gRPC-Web"] as const)(
+  test.concurrent.each(["gRPC", "Connect JSON", "Connect JSON over HTTP/1.1", "gRPC-Web"] as const)(
     "a stream ends when its token expires, over %s",
     async (protocol) => {
       const { userId, orderId } = await victim();

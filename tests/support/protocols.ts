@@ -11,6 +11,7 @@ import { AuthService } from "#gen/commerce/user/v1/auth_pb.ts";
 import { UserService } from "#gen/commerce/user/v1/user_pb.ts";
 import type { Account } from "./accounts.ts";
 import { admin, as } from "./accounts.ts";
+import type { Topology } from "./installation.ts";
 import { createRestTransport } from "./rest.ts";
 import { wireRegistry } from "../../src/platform/wire.ts";
 
@@ -49,6 +50,15 @@ export const protocols = Object.fromEntries(
 ) as Record<keyof typeof transports, (baseUrl: string, account?: Account | "nobody") => Transport>;
 
 export type Protocol = keyof typeof protocols;
+
+/**
+ * A protocol ends at the gateway: where roles run is nothing to it. All are spoken to one process, and of each kind one, so
+ * that both versions of HTTP are among them, to a process per role.
+ */
+export const spokenTo: Readonly<Record<Topology, readonly Protocol[]>> = {
+  "one process": Object.keys(protocols) as Protocol[],
+  "a process per role": ["Connect JSON", "gRPC", "gRPC-Web over HTTP/1.1", "REST"],
+};
 
 /** Whether a client of this protocol can stream upwards. */
 export function streamsUp(protocol: Protocol): boolean {
