@@ -16,7 +16,7 @@ export interface Seen {
  * whether the one before is answered or not, and a look at the gateway's memory every 20 ms. "begin" makes it forget;
  * every message is answered with what it saw.
  */
-const [url = "", id = "", pid = ""] = process.argv.slice(2);
+const [url = "", id = "", pid = "", token = ""] = process.argv.slice(2);
 const products = createClient(ProductService, createGrpcTransport({ baseUrl: url }));
 let took: number[] = [];
 let failed: string[] = [];
@@ -25,7 +25,7 @@ let peakRssMiB = 0;
 async function call(): Promise<void> {
   const startedAt = performance.now();
   try {
-    await products.getProduct({ id }, { timeoutMs: 15_000 });
+    await products.getProduct({ id }, { timeoutMs: 15_000, headers: { authorization: `Bearer ${token}` } });
   } catch (error) {
     failed.push(String(error));
   }

@@ -37,7 +37,7 @@ export function admitCalls(options: AdmitOptions): (call: Call) => Promise<() =>
     if (tryout) refuseOthersLogin(call);
     await countCall(call);
     if (call.method.methodKind === "unary") return enter(call.signal);
-    return isLimited(limited, call) ? openStream(callerOf(call), call.signal) : nothing;
+    return isLimited(limited, call) ? openStream(callerOf(call)) : nothing;
   };
 }
 
