@@ -70,7 +70,8 @@ async function* exchange(
 ): AsyncIterable<AnyMessage> {
   const { signal, timeoutMs, contextValues } = serving(call);
   try {
-    const response = await transport.stream(method, signal, timeoutMs, headersOf(call), requests, contextValues);
+    const sent = method.methodKind === "server_streaming" ? requests : await onceBegun(requests);
+    const response = await transport.stream(method, signal, timeoutMs, headersOf(call), sent, contextValues);
     sendBack(call, response.header);
     yield* response.message;
   } catch (error) {
@@ -78,8 +79,26 @@ async function* exchange(
   }
 }
 
-async function* single(message: AnyMessage): AsyncIterable<AnyMessage> {
+async function* single(message: AnyMessage): Messages {
   yield message;
+}
+
+/**
+ * The messages of a client, from when the first has come or there is none: who opens streams and says nothing costs the
+ * role nothing.
+ */
+async function onceBegun(requests: Messages): Promise<Messages> {
+  const messages = requests[Symbol.asyncIterator]();
+  const first = await messages.next();
+  return beginningWith(first, messages);
+}
+
+async function* beginningWith(first: IteratorResult<AnyMessage>, others: AsyncIterator<AnyMessage>): Messages {
+  try {
+    for (let next = first; !next.done; next = await others.next()) yield next.value;
+  } finally {
+    await others.return?.();
+  }
 }
 
 /** A peer's error is the gateway's answer, as it is. */
