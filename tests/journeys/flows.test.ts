@@ -21,7 +21,7 @@ describe.each(topologies)("the five flows in %s", (topology) => {
   });
   afterAll(() => shop[Symbol.asyncDispose]());
 
-  describe.each(spokenTo[topology])("over %s", { concurrent: true }, (protocol) => {
+  describe.each(spokenTo[topology])("over %s", (protocol) => {
     let clients: Clients;
     beforeAll(() => {
       clients = clientsOf(protocols[protocol](shop.url));
