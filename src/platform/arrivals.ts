@@ -13,6 +13,8 @@ export interface Arrival {
   readonly ownId: string;
   /** Of the client, where it came from outside. */
   readonly from: string;
+  /** From when its deadline counts, in epoch milliseconds; from now where it is left out. */
+  readonly arrivedAt?: number;
   readonly timeoutMs: number | undefined;
   readonly signal: AbortSignal;
   readonly reasonOf: NonNullable<IncomingCall["reasonOf"]>;

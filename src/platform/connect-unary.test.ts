@@ -83,6 +83,18 @@ test.each(versions)("a body that does not come in time is refused, over %s", asy
   request.destroy();
 });
 
+test("a call has begun when its request began to arrive", async () => {
+  const { url, arrivals } = await startWaiting();
+  const request = begin["HTTP/1.1"](url, 2).on("error", () => undefined);
+  await new Promise((resolve) => request.write("{", resolve));
+  const halfAt = Date.now();
+  await until(() => Date.now() > halfAt + 50);
+  request.end("}");
+  await until(() => arrivals.length === 1);
+  expect(arrivals[0]?.arrivedAt).toBeLessThan(halfAt + 50);
+  request.destroy();
+});
+
 test("more than there may be, without saying how much, is refused while it comes", async () => {
   const { port } = await startWaiting({ messageBytes: 1_000 });
   const socket = connectSocket(port, "127.0.0.1").setEncoding("latin1");

@@ -40,7 +40,8 @@ export type ServeUnary = (request: FastifyRequest, reply: FastifyReply) => boole
 /**
  * Serves plain unary calls of the Connect protocol (https://connectrpc.com/docs/protocol#unary-request) without the
  * framework, which spends most of a call's time on being general. Plain is a POST that says nothing of an encoding. What else
- * there is, the framework serves, with the same answers: tests/journeys/connect-unary.test.ts compares them.
+ * there is, the framework serves, with the same answers: tests/journeys/connect-unary.test.ts compares them. Only the words about a body that is late
+ * or too large differ.
  * @returns undefined where the method is not unary, or not one of these calls
  */
 export function createUnary(method: DescMethod, options: UnaryOptions): ServeUnary | undefined {
@@ -73,14 +74,17 @@ export function createUnary(method: DescMethod, options: UnaryOptions): ServeUna
     const { raw } = reply;
     let isCall = false;
     try {
+      const arrivedAt = Date.now();
       const signal = clientLeft(reply, context.stopping);
+      const from = context.addressOf(request);
       const input = read(form.isBinary, await readBody(request.raw, request.headers, limits));
       isCall = true;
       const output = await calls.carryOut(
         {
           method,
           ownId: request.id,
-          from: context.addressOf(request),
+          from,
+          arrivedAt,
           timeoutMs: form.timeoutMs,
           signal,
           reasonOf: (reason) => (reason instanceof AppError ? reason : errors.CANCELED()),

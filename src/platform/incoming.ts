@@ -13,6 +13,8 @@ export interface IncomingCall {
   readonly caller: string | undefined;
   readonly outside: boolean;
   readonly clientAddress?: string;
+  /** When it began to arrive, in epoch milliseconds; now where it is left out. */
+  readonly arrivedAt?: number;
   /** What the caller allows; undefined where it does not say. */
   readonly timeoutMs: number | undefined;
   /** Aborts when the caller goes away or the process must end. */
@@ -33,7 +35,7 @@ export interface OpenCall {
 /** Opens a call. Its abort signal and the deadline's timer are made on first use. */
 export function openCall(incoming: IncomingCall): OpenCall {
   const { parent, identity, requestHeader, responseHeader } = incoming;
-  const startedAt = Date.now();
+  const startedAt = incoming.arrivedAt ?? Date.now();
   const deadline = deadlineOf(incoming.method, startedAt, incoming.timeoutMs);
   let controller: AbortController | undefined;
   let timer: NodeJS.Timeout | undefined;

@@ -106,3 +106,17 @@ test("a connection that fails while its calls wait takes nothing else with it", 
   await until(() => begun.includes("/other"));
   expect(begun.filter((path) => path === "/broken").length).toBeLessThan(90);
 });
+
+test("connections that are reset as soon as they have said something take nothing else with them", async () => {
+  const { url, begun } = await listen();
+  const raws = Array.from({ length: 20 }, () => openRaw(url));
+  await Promise.all(raws.map(({ socket }) => once(socket, "connect")));
+  for (const [n, { socket }] of raws.entries()) {
+    socket.write(n % 2 === 0 ? "GET / HTTP/1.1\r\nhost: shop\r\n\r\n" : opening, () => socket.resetAndDestroy());
+  }
+  await until(() => raws.every((raw) => raw.closedAfter() !== undefined));
+  const other = await open(url);
+  await other.write(call(1, "/other"));
+  await until(() => begun.includes("/other"));
+  expect(begun.at(-1)).toBe("/other");
+});

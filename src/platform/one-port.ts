@@ -72,9 +72,7 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits, tls?: Po
       if (draining) setImmediate(() => http1.closeIdleConnections());
     });
     if (draining) response.setHeader("connection", "close");
-    pace(request.socket, () => {
-      if (!response.destroyed) onRequest(request, response);
-    });
+    onRequest(request, response);
   }
   // Fastify and Connect serve node's HTTP/2 compatibility objects like those of HTTP/1.1.
   const onHttp2 = (request: Http2ServerRequest, response: Http2ServerResponse) => {
@@ -92,7 +90,8 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits, tls?: Po
     },
     onHttp2,
   );
-  // node's own listener makes a request of every stream, also of those that are reset in the same packet.
+  // node's own listener makes a request of every stream, also of those that are reset in the same packet. Over HTTP/1.1
+  // nothing has to wait: node reads on only as answers go out.
   const [makeRequest] = http2.listeners("stream");
   http2.removeAllListeners("stream");
   http2.on("stream", (stream: ServerHttp2Stream, ...rest: unknown[]) => {
@@ -127,24 +126,16 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits, tls?: Po
     tell(socket, limits.silenceMs, (isHttp2, stream) => {
       undecided.delete(socket);
       if (isHttp2 === undefined) socket.destroy();
-      else {
-        pace(socket, () => {
-          if (!stream.destroyed) serve(stream, isHttp2);
-        });
+      else if (isHttp2) {
+        // node's HTTP/1.1 server leaves sockets half open; its http2 would never notice a client that is gone.
+        stream.allowHalfOpen = false;
+        http2.emit("connection", stream);
+      } else {
+        giveToHttp1?.call(http1, stream);
+        stream.resume();
       }
     });
   });
-
-  function serve(stream: Socket, isHttp2: boolean): void {
-    if (isHttp2) {
-      // node's HTTP/1.1 server leaves sockets half open; its http2 would never notice a client that is gone.
-      stream.allowHalfOpen = false;
-      http2.emit("connection", stream);
-    } else {
-      giveToHttp1?.call(http1, stream);
-      stream.resume();
-    }
-  }
 
   function drain(): void {
     draining = true;

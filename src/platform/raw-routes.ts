@@ -157,8 +157,10 @@ export function targetOf(path: string, role: string, to: URL): URL | undefined {
 /** Bodies of any type as the bytes that came. */
 function acceptBytes(scope: FastifyInstance): void {
   scope.removeAllContentTypeParsers();
-  scope.addContentTypeParser("*", { parseAs: "buffer" }, (_request, body, done) => {
-    done(null, body);
+  scope.addContentTypeParser("*", { parseAs: "buffer" }, ({ raw }, body, done) => {
+    // Over HTTP/2 node ends the body of a client that has left as if it were whole.
+    if ("aborted" in raw && raw.aborted === true) done(errors.CANCELED());
+    else done(null, body);
   });
 }
 

@@ -1,4 +1,4 @@
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import type { ConnectRouter } from "@connectrpc/connect";
@@ -267,9 +267,9 @@ function noSchema(): never {
   throw new Error("Routes have no JSON schemas here.");
 }
 
-/** Of the client: as a trusted proxy tells it, where it tells an address. */
-function addressOf({ ip, socket }: FastifyRequest): string {
-  return clientAddressOf(ip) ?? clientAddressOf(socket.remoteAddress ?? "") ?? "";
+/** Of the client: as a trusted proxy tells it, where it tells an address. Empty where the connection has ended. */
+function addressOf({ ip, socket }: { readonly ip: string | undefined; readonly socket: Socket }): string {
+  return clientAddressOf(ip ?? "") ?? clientAddressOf(socket.remoteAddress ?? "") ?? "";
 }
 
 function pathOf(request: FastifyRequest): string {

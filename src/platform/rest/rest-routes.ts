@@ -48,6 +48,8 @@ export function restRoutes(app: FastifyInstance, pipeline: Pipeline, admit: Admi
       return refuseUnmatched({ kind: "other-verbs", verbs: ["GET"] }, request, reply, context);
     }
     let isCall = false;
+    const arrivedAt = Date.now();
+    const from = context.addressOf(request);
     try {
       const headers = webHeaders(request.headers);
       const query = readQuery(search);
@@ -57,7 +59,7 @@ export function restRoutes(app: FastifyInstance, pipeline: Pipeline, admit: Admi
         query,
         body: await readJsonBody(request.raw, request.headers, context.limits),
       });
-      const arrival = arrivalOf(binding, headers, request, reply, context);
+      const arrival = { ...arrivalOf(binding, headers, request, reply, context), arrivedAt, from };
       isCall = true;
       const opened = await admit(arrival);
       try {
@@ -132,7 +134,6 @@ function arrivalOf(
   return {
     method,
     ownId: request.id,
-    from: context.addressOf(request),
     timeoutMs: timeoutOf(requestHeader),
     signal: clientLeft(reply, context.stopping),
     reasonOf: (reason: unknown) => (reason instanceof AppError ? reason : errors.CANCELED()),
