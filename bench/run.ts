@@ -48,7 +48,7 @@ const command = new Command("bench")
   .option("--topology <which>", "apart (a process per role) or one (all in one)", "apart")
   .option("--rounds <n>", "rounds of each series", "5")
   .option("--seconds <n>", "seconds of each round that count", "5")
-  .option("--warmup <n>", "seconds before them", "2")
+  .option("--warmup <n>", "seconds before them", "1")
   .option("--products <n>", "of list-products", "100000")
   .option("--lines <n>", "of each order; else what the bench says")
   .option("--rate <n>", "calls a second of the open loop; else half of what the closed one reached")
@@ -82,7 +82,7 @@ async function run(name: string, bench: Bench): Promise<void> {
   const faults: string[] = [];
   await using stack = new AsyncDisposableStack();
   const plans = await bench.open(settings, stack);
-  const series = await interleave(plans, settings.rounds, (plan, round) => {
+  const series = await interleave(plans, settings.rounds, !isQuick, (plan, round) => {
     console.log(roundLine(plan, round));
     faults.push(...faultsOf(round).map((fault) => `${plan.name}: ${fault}`));
   });

@@ -1,15 +1,20 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { Command } from "commander";
 import { databaseName } from "../src/platform/database-name.ts";
+import type { JobSpec } from "./load/jobs.ts";
 import { createOrder, getProduct, queryProducts } from "./support/calls.ts";
 import { addCatalogue } from "./support/catalogue.ts";
 import { runLoad } from "./support/load.ts";
 import { withBacklog } from "./support/measure.ts";
 import { table } from "./support/report.ts";
-import type { Shop } from "./support/shop.ts";
 import { startShop } from "./support/shop.ts";
 
 /** `npm run bench:statements`: how many SQL statements each role runs per call, counted and not timed. */
 const SKUS = 1_000;
+/** Milliseconds in which nobody calls. */
+const IDLE_MS = 5_000;
+/** Milliseconds for mails and events that follow the last order. */
+const SETTLE_MS = 2_000;
 const idle = { begin: () => undefined, end: () => undefined };
 
 const command = new Command("statements")
@@ -31,29 +36,26 @@ const specs = {
 };
 const roles = ["gateway", "user", "product", "order", "payment", "inventory", "notification", "sandbox", "events"];
 const rows: string[][] = [];
+const idlePerMs = await countIdle();
 for (const [name, spec] of Object.entries(specs)) {
-  const { calls, counts } = await countStatements(shop, () =>
-    runLoad(spec, { kind: "closed", callers: Number(flags.callers) }, window(), () => idle),
-  );
-  const of = (role: string) => counts.filter(({ database }) => database === databaseName(role));
-  const total = (role: string) => of(role).reduce((sum, count) => sum + Number(count.calls), 0) / calls;
-  rows.push([name, String(calls), ...roles.map((role) => total(role).toFixed(2))]);
+  const { calls, ms, counts } = await countStatements(spec);
+  const of = (count: Count) => Math.max(0, Number(count.calls) - ms * (idlePerMs.get(keyOf(count)) ?? 0)) / calls;
+  const total = (role: string) =>
+    counts.filter(({ database }) => database === databaseName(role)).reduce((sum, count) => sum + of(count), 0);
+  const each = roles.map(total);
+  rows.push([name, String(calls), ...[...each, each.reduce((sum, one) => sum + one, 0)].map((one) => one.toFixed(1))]);
   if (!flags.texts) continue;
   const texts = counts
-    .filter((count) => Number(count.calls) / calls >= 0.05)
+    .filter((count) => of(count) >= 0.05)
     .map((count) => [
       count.query.replaceAll(/\s+/g, " ").slice(0, 110),
       count.database,
-      (Number(count.calls) / calls).toFixed(2),
-      (count.ms / calls).toFixed(3),
+      of(count).toFixed(2),
+      ((count.ms * 1_000) / calls).toFixed(0),
     ]);
-  console.log(`\n${name}\n${table(["statement", "database", "per call", "ms of it"], texts)}`);
+  console.log(`\n${name}\n${table(["statement", "database", "per call", "µs in Postgres"], texts)}`);
 }
-console.log(`\n${table(["statements per call", "calls", ...roles], rows)}`);
-
-function window() {
-  return { warmupMs: 0, ms: Number(flags.seconds) * 1_000 };
-}
+console.log(`\n${table(["statements per call", "calls", ...roles, "all"], rows)}`);
 
 interface Count {
   readonly database: string;
@@ -62,21 +64,36 @@ interface Count {
   readonly ms: number;
 }
 
-/** What ran while calls were made and until no order was left, by how often. */
-async function countStatements(
-  of: Shop,
-  run: () => Promise<{ readonly acknowledged: number }>,
-): Promise<{ calls: number; counts: Count[] }> {
-  await of.query("postgres", "select pg_stat_statements_reset()");
-  const { acknowledged: calls = 0 } = await withBacklog(of, async () => {
-    const { acknowledged } = await run();
+function keyOf({ database, query }: Count): string {
+  return `${database} ${query}`;
+}
+
+/** What runs by itself, in a millisecond: it is taken off. */
+async function countIdle(): Promise<Map<string, number>> {
+  await shop.query("postgres", "select pg_stat_statements_reset()");
+  await delay(IDLE_MS);
+  return new Map((await readCounts()).map((count) => [keyOf(count), Number(count.calls) / IDLE_MS]));
+}
+
+/** What ran while calls were made and until no order was left and no event was on its way. */
+async function countStatements(spec: JobSpec): Promise<{ calls: number; ms: number; counts: Count[] }> {
+  await shop.query("postgres", "select pg_stat_statements_reset()");
+  const startedAt = performance.now();
+  const arrivals = { kind: "closed", callers: Number(flags.callers) } as const;
+  const window = { warmupMs: 0, ms: Number(flags.seconds) * 1_000 };
+  const { acknowledged: calls = 0 } = await withBacklog(shop, async () => {
+    const { acknowledged } = await runLoad(spec, arrivals, window, () => idle);
     return { value: 0, acknowledged };
   });
-  const counts = await of.query<Count>(
+  await delay(SETTLE_MS);
+  return { calls, ms: performance.now() - startedAt, counts: await readCounts() };
+}
+
+function readCounts(): Promise<Count[]> {
+  return shop.query<Count>(
     "postgres",
     `select d.datname as database, s.query, sum(s.calls) as calls, sum(s.total_exec_time) as ms
      from pg_stat_statements s join pg_database d on d.oid = s.dbid
      where s.query not like '%from orders where state = $%' group by 1, 2 order by 3 desc`,
   );
-  return { calls, counts };
 }

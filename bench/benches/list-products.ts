@@ -28,15 +28,13 @@ export const listedProducts: Bench = {
       unit: "/s",
       run: async () => whole(await load(shop, { job: "copy", options: { url, query } }, once, window)),
     });
+    const spec = { job: "list-products", options: { url: shop.url } } as const;
     return [
       {
         name: `ListProducts of ${products.toLocaleString("en")}`,
         unit: "/s",
         against: [copy, copyWithVariants],
-        run: async () => {
-          const spec = { job: "list-products", options: { url: shop.url } } as const;
-          return whole(await load(shop, spec, once, window));
-        },
+        run: async () => whole(await load(shop, spec, once, window)),
       },
       copied(copy, rows),
       copied(copyWithVariants, rowsWithVariants),

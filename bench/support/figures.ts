@@ -60,13 +60,18 @@ export function medianOf(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? 0) + upper) / 2;
 }
 
-/** Runs the plans in turns, so that what the machine does meanwhile falls on all of them. */
+/**
+ * Runs the plans in turns, so that what the machine does meanwhile falls on all of them. With `isWarmed` a round before
+ * the first does not count: code is compiled and caches are filled in it.
+ */
 export async function interleave(
   plans: readonly Plan[],
   rounds: number,
+  isWarmed: boolean,
   onRound: (plan: Plan, round: Round) => void,
 ): Promise<Series[]> {
   const all = plans.map(() => [] as Round[]);
+  if (isWarmed) for (const plan of plans) await plan.run();
   for (let n = 0; n < rounds; n += 1) {
     for (const [index, plan] of plans.entries()) {
       const round = await plan.run();

@@ -71,7 +71,7 @@ export async function loadBareServer(
   const port = await Promise.race([listening, program.failed]);
   const url = `http://127.0.0.1:${String(port)}${new URL(spec.options.url).pathname}`;
   const bare = { job: "unary", options: { ...spec.options, url } } as const;
-  return load(shop, bare, { kind: "closed", callers }, window, { "bare server": program.pid });
+  return await load(shop, bare, { kind: "closed", callers }, window, { "bare server": program.pid });
 }
 
 /** Milliseconds since each process began, and those of the machine. */
