@@ -3,7 +3,7 @@ import { configDefaults, defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     globalSetup: ["tests/support/global-setup.ts"],
-    include: ["src/**/*.test.ts", "tests/**/*.test.ts"],
+    include: ["src/**/*.test.ts", "tests/**/*.test.ts", "bench/**/*.test.ts"],
     exclude: [...configDefaults.exclude, "tests/faults/**", "tests/security/**"],
     testTimeout: 60_000,
     hookTimeout: 120_000,
