@@ -2,7 +2,7 @@ import type { Bench } from "../support/bench.ts";
 import { POOL_SIZE, createOrder } from "../support/calls.ts";
 import { addCatalogue } from "../support/catalogue.ts";
 import type { Plan, Round } from "../support/figures.ts";
-import { load, withBacklog, withRows } from "../support/measure.ts";
+import { load, withBacklog, withPausedSagas, withRows } from "../support/measure.ts";
 import { startShop } from "../support/shop.ts";
 
 const SKUS = 1_000;
@@ -40,6 +40,16 @@ export const recorded: Bench = {
         run: closed(CALLERS),
       },
       { name: transactions, unit: "/s", run: bare("order-transaction", true, POOL_SIZE) },
+      {
+        name: `CreateOrder, ${String(CALLERS)} callers, sagas paused`,
+        unit: "/s",
+        against: [transactions, statements],
+        run: async () => {
+          const spec = await createOrder(shop, skus, lines, false);
+          const arrivals = { kind: "closed", callers: CALLERS } as const;
+          return orders(() => withPausedSagas(shop, () => load(shop, spec, arrivals, window)));
+        },
+      },
       { name: `pg, transaction, ${clients}`, unit: "/s", run: bare("order-transaction", false, POOL_SIZE) },
       { name: statements, unit: "/s", run: bare("order-statement", false, POOL_SIZE) },
       { name: "CreateOrder, 1 caller", unit: "/s", run: closed(1) },

@@ -22,7 +22,7 @@ export interface Inspector {
 }
 
 /** Microseconds between samples. */
-const INTERVAL = 250;
+const INTERVAL = 500;
 
 /** @param output of the process, where it says how it is reached */
 export async function openInspector(output: string): Promise<Inspector> {

@@ -109,6 +109,25 @@ export async function withBacklog(shop: Shop, run: () => Promise<Round>): Promis
   }
 }
 
+/** Has orders wait that are recorded meanwhile: what recording alone takes. They are carried out after it. */
+export async function withPausedSagas<T>(shop: Shop, run: () => Promise<T>): Promise<T> {
+  await shop.query(
+    "order",
+    `create function bench_pause() returns trigger language plpgsql as
+       $$ begin new.due_at := new.due_at + interval '1 day'; return new; end $$;
+     create trigger bench_pause before insert on sagas for each row execute function bench_pause()`,
+  );
+  try {
+    return await run();
+  } finally {
+    await shop.query("order", "drop trigger bench_pause on sagas; drop function bench_pause");
+    await shop.query(
+      "order",
+      "update sagas set due_at = clock_timestamp() where finished_at is null and due_at > now()",
+    );
+  }
+}
+
 async function pendingOrders(shop: Shop): Promise<{ pending: number; oldestSeconds: number }> {
   const [row] = await shop.query<{ pending: string; oldest: string }>(
     "order",

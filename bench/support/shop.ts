@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Client } from "pg";
 import { pino } from "pino";
@@ -85,6 +85,10 @@ export async function startDatabases(countsStatements = false): Promise<Database
     await postgres.stop();
     postgres = await start();
   }
+  const abandon = () => {
+    endNow(postgres.dataPath, folder.path);
+  };
+  process.once("exit", abandon);
   for (const role of owners) await migrateDatabase({ url: postgres.urlOf(databaseName(role)), role, log });
   await migrateBus(postgres.urlOf(databaseName(EVENTS)), log);
   const urls = owners.map((role) => [`${role.toUpperCase()}_DATABASE_URL`, postgres.urlOf(databaseName(role))]);
@@ -99,10 +103,18 @@ export async function startDatabases(countsStatements = false): Promise<Database
       LISTEN_HOST: "127.0.0.1",
     },
     async [Symbol.asyncDispose]() {
+      process.off("exit", abandon);
       await postgres.stop();
       await folder[Symbol.asyncDispose]();
     },
   };
+}
+
+/** A bench that is broken off: Postgres leads a group of its own, and an exiting process cannot wait. */
+function endNow(dataPath: string, folder: string): void {
+  const [pid] = readFileSync(join(dataPath, "postmaster.pid"), "utf8").split("\n");
+  process.kill(Number(pid), "SIGQUIT");
+  for (const path of [dataPath, folder]) rmSync(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
 }
 
 export async function startShop({ topology, countsStatements, isInspected }: ShopOptions): Promise<Shop> {
