@@ -55,7 +55,7 @@ export const recorded: Bench = {
       { name: "CreateOrder, 1 caller", unit: "/s", run: closed(1) },
       { name: "pg, the role's one statement, 1 client", unit: "/s", run: bare("order-statement", false, 1) },
       {
-        name: "CreateOrder, open loop at half of that",
+        name: `CreateOrder, open loop at half the rate of ${String(CALLERS)} callers`,
         unit: "/s",
         run: async () => {
           const spec = await createOrder(shop, skus, lines, false);
