@@ -27,6 +27,8 @@ const flags = command.opts<{ seconds: string; callers: string; texts?: boolean }
 await using shop = await startShop({ topology: "apart", countsStatements: true });
 const skus = await addCatalogue(shop, SKUS);
 await shop.query("postgres", "create extension pg_stat_statements");
+await shop.query("postgres", "alter system set pg_stat_statements.track_planning = on");
+await shop.query("postgres", "select pg_reload_conf()");
 
 const specs = {
   "CreateOrder, and what follows": await createOrder(shop, skus, 3, false),
@@ -43,6 +45,10 @@ for (const [name, spec] of Object.entries(specs)) {
   const total = (role: string) =>
     counts.filter(({ database }) => database === databaseName(role)).reduce((sum, count) => sum + of(count), 0);
   const each = roles.map(total);
+  const sum = (part: (count: Count) => number) => counts.reduce((all, count) => all + part(count), 0) / calls;
+  console.log(
+    `${name}: ${sum(({ planMs }) => planMs).toFixed(1)} ms to plan, ${sum(({ ms: run }) => run).toFixed(1)} ms to run`,
+  );
   rows.push([name, String(calls), ...[...each, each.reduce((sum, one) => sum + one, 0)].map((one) => one.toFixed(1))]);
   if (!flags.texts) continue;
   const texts = counts
@@ -51,9 +57,10 @@ for (const [name, spec] of Object.entries(specs)) {
       count.query.replaceAll(/\s+/g, " ").slice(0, 110),
       count.database,
       of(count).toFixed(2),
+      ((count.planMs * 1_000) / calls).toFixed(0),
       ((count.ms * 1_000) / calls).toFixed(0),
     ]);
-  console.log(`\n${name}\n${table(["statement", "database", "per call", "µs in Postgres"], texts)}`);
+  console.log(`\n${name}\n${table(["statement", "database", "per call", "µs to plan", "µs to run"], texts)}`);
 }
 console.log(`\n${table(["statements per call", "calls", ...roles, "all"], rows)}`);
 
@@ -62,6 +69,7 @@ interface Count {
   readonly query: string;
   readonly calls: string;
   readonly ms: number;
+  readonly planMs: number;
 }
 
 function keyOf({ database, query }: Count): string {
@@ -92,7 +100,8 @@ async function countStatements(spec: JobSpec): Promise<{ calls: number; ms: numb
 function readCounts(): Promise<Count[]> {
   return shop.query<Count>(
     "postgres",
-    `select d.datname as database, s.query, sum(s.calls) as calls, sum(s.total_exec_time) as ms
+    `select d.datname as database, s.query, sum(s.calls) as calls, sum(s.total_exec_time) as ms,
+       sum(s.total_plan_time) as "planMs"
      from pg_stat_statements s join pg_database d on d.oid = s.dbid
      where s.query not like '%from orders where state = $%' group by 1, 2 order by 3 desc`,
   );
