@@ -23,10 +23,12 @@ test("half a body of a client that left is none, over HTTP/2 too", async () => {
   });
   const send = () =>
     session.request({ ":method": "POST", ":path": "/-/test/hook", "content-type": "application/json" });
+  const ping = () => new Promise((resolve) => session.ping(resolve));
   const left = send().on("error", () => undefined);
   left.write('{"half":');
-  await new Promise((resolve) => session.ping(resolve));
+  await ping();
   left.close(constants.NGHTTP2_CANCEL);
+  await ping();
   const whole = send();
   whole.end('{"whole":1}');
   await until(() => bodies.length > 0);
