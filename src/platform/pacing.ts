@@ -17,10 +17,11 @@ export function createPacing(): Pacing {
       return;
     }
     setImmediate(nextTurn);
-    const [whose, [begin, ...others]] = first;
+    const [whose, own] = first;
+    const begin = own.shift();
     waiting.delete(whose);
     // Behind everybody else.
-    if (others.length > 0) waiting.set(whose, others);
+    if (own.length > 0) waiting.set(whose, own);
     begin?.();
   }
 
