@@ -39,9 +39,9 @@ export type ServeUnary = (request: FastifyRequest, reply: FastifyReply) => boole
 
 /**
  * Serves plain unary calls of the Connect protocol (https://connectrpc.com/docs/protocol#unary-request) without the
- * framework, which spends most of a call's time on being general. Plain is a POST that says nothing of an encoding. What else
- * there is, the framework serves, with the same answers: tests/journeys/connect-unary.test.ts compares them. Only the words about a body that is late
- * or too large differ.
+ * framework, which spends most of a call's time on being general. Plain is a POST that says nothing of an encoding. What
+ * else there is, the framework serves, with the same answers: tests/journeys/connect-unary.test.ts compares them. Only
+ * the words about a body that is late or too large differ.
  * @returns undefined where the method is not unary, or not one of these calls
  */
 export function createUnary(method: DescMethod, options: UnaryOptions): ServeUnary | undefined {
