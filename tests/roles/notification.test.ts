@@ -235,6 +235,23 @@ describe("mails by SMTP", () => {
     expect(new Set(sink.mails.map(({ headers }) => headers.get("message-id"))).size).toBe(1);
   });
 
+  test("an attempt keeps its lease for as long as it takes", async () => {
+    const { notifier, sink } = await sending();
+    sink.fail("hang");
+    const id = notifier.know();
+    await notifier.user(changedOf(id), id);
+    await until(() => sink.mails.length === 1);
+    const db = notifier.role.database<NotificationTables>();
+    const leaseUntil = async () => {
+      const { lease_until: end } = await db.selectFrom("deliveries").select("lease_until").executeTakeFirstOrThrow();
+      return end?.getTime() ?? 0;
+    };
+    const first = await leaseUntil();
+    await until(async () => (await leaseUntil()) > first, 15_000);
+    expect(sink.mails.length).toBe(1);
+    expect(only(await notifier.deliveries())).toMatchObject({ state: "pending", attempts: 1 });
+  });
+
   test("an attempt whose process died is made by another when its lease is over", async () => {
     const { notifier, sink } = await sending();
     sink.fail("hang");

@@ -12,7 +12,7 @@ import { mailLocaleOf } from "./locale.ts";
 import type { Recipient, RecipientPeer } from "./peers.ts";
 import type { NotificationTables } from "./schema.ts";
 import type { AttemptEnd, LeasedDelivery } from "./store.ts";
-import { endAttempt, leaseDeliveries } from "./store.ts";
+import { endAttempt, leaseDeliveries, renewLeases } from "./store.ts";
 import { findPreference } from "./store-preferences.ts";
 import type { Unsubscription } from "./unsubscribe-token.ts";
 import { writtenName } from "./written-name.ts";
@@ -23,8 +23,10 @@ export const CONCURRENT_ATTEMPTS = 5;
 const POLL_MS = 1_000;
 /** Milliseconds that an attempt may take. */
 const ATTEMPT_MS = 45_000;
-/** Milliseconds after which somebody else may begin another attempt: this one is over by then, or its process is. */
-const LEASE_MS = 90_000;
+/** Milliseconds after which somebody else may begin another attempt, where this process says nothing any more. */
+const LEASE_MS = 20_000;
+/** Milliseconds between two times that it says so. */
+const RENEW_MS = 5_000;
 /** Milliseconds that attempts get to end when the process stops. */
 const GRACE_MS = 1_000;
 
@@ -54,14 +56,16 @@ export interface DeliverySender {
 export function startSender(context: SenderContext): DeliverySender {
   const { db, channels, log } = context;
   const closing = new AbortController();
-  const underWay = new Set<Promise<void>>();
+  const underWay = new Map<LeasedDelivery, Promise<void>>();
+  let renewedAt = performance.now();
   let isDown = false;
   let isClosing = false;
 
   const worker = startWorker(async () => {
-    const most = CONCURRENT_ATTEMPTS - underWay.size;
-    if (most === 0 || isClosing) return { afterMs: POLL_MS };
     try {
+      await renew();
+      const most = CONCURRENT_ATTEMPTS - underWay.size;
+      if (most === 0 || isClosing) return { afterMs: POLL_MS };
       const leased = await leaseDeliveries(db, { most, leaseMs: LEASE_MS, channels });
       isDown = false;
       for (const delivery of leased) begin(delivery);
@@ -72,6 +76,13 @@ export function startSender(context: SenderContext): DeliverySender {
     return { afterMs: POLL_MS };
   });
 
+  /** Keeps what is under way: an attempt may take longer than a lease. */
+  async function renew(): Promise<void> {
+    if (performance.now() - renewedAt < RENEW_MS) return;
+    if (underWay.size > 0) await renewLeases(db, [...underWay.keys()], LEASE_MS);
+    renewedAt = performance.now();
+  }
+
   function begin(delivery: LeasedDelivery): void {
     const attempt = attemptDelivery(context, delivery, closing.signal)
       .catch((error: unknown) => {
@@ -79,10 +90,10 @@ export function startSender(context: SenderContext): DeliverySender {
         log.warn({ err: error, delivery: delivery.id }, "the end of an attempt was not noted");
       })
       .finally(() => {
-        underWay.delete(attempt);
+        underWay.delete(delivery);
         worker.wake();
       });
-    underWay.add(attempt);
+    underWay.set(delivery, attempt);
   }
 
   return {
@@ -95,7 +106,7 @@ export function startSender(context: SenderContext): DeliverySender {
         closing.abort(new Error("the process stops"));
       }, GRACE_MS);
       await worker.close();
-      await Promise.all(underWay);
+      await Promise.all(underWay.values());
       clearTimeout(timer);
     },
   };

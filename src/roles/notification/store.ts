@@ -93,6 +93,19 @@ export async function leaseDeliveries(db: Db, { most, leaseMs, channels }: Lease
   return rows;
 }
 
+/** Has leases of this process last from now on; those that are over are anybody's. */
+export async function renewLeases(
+  db: Db,
+  leased: readonly Pick<LeasedDelivery, "id" | "lease_token">[],
+  leaseMs: number,
+): Promise<void> {
+  await sql`
+    update deliveries set lease_until = now() + make_interval(secs => ${leaseMs / 1_000})
+    where id = any (${leased.map(({ id }) => id)}::uuid[])
+      and lease_token = any (${leased.map((one) => one.lease_token)}::uuid[]) and lease_until > now()
+  `.execute(db);
+}
+
 /** What an attempt ends with. */
 export type AttemptEnd =
   | { readonly state: Exclude<DeliveryState, "pending">; readonly error: string }
