@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { createCallGate } from "../../platform/call-gate.ts";
 import type { Call } from "../../platform/call.ts";
 import { subjectKey } from "../../platform/call.ts";
@@ -9,6 +10,8 @@ import { refuseOthersLogin } from "./tryout.ts";
 
 /** Milliseconds that a unary call waits for its turn: less than a person or a client's retry would. */
 const WAIT_MS = 1_000;
+/** Milliseconds that a stream too many waits to be refused; it is told to come back later than that. */
+const REFUSED_AFTER_MS = 500;
 
 export interface AdmitOptions {
   /** Whether the shop is tried out: only this machine may log in. */
@@ -37,7 +40,14 @@ export function admitCalls(options: AdmitOptions): (call: Call) => Promise<() =>
     if (tryout) refuseOthersLogin(call);
     await countCall(call);
     if (call.method.methodKind === "unary") return enter(call.signal);
-    return isLimited(limited, call) ? openStream(callerOf(call)) : nothing;
+    if (!isLimited(limited, call)) return nothing;
+    try {
+      return openStream(callerOf(call));
+    } catch (refusal) {
+      // Else a client that opens the next stream as soon as one is refused keeps a core busy.
+      await delay(REFUSED_AFTER_MS, undefined, { signal: call.signal }).catch(nothing);
+      throw refusal;
+    }
   };
 }
 
