@@ -44,6 +44,7 @@ const POSTGRES_MS = 40_000;
 const innerLimits = {
   maxConcurrentStreams: 10_000,
   streamResets: { burst: 100_000, perSecond: 10_000 },
+  takesTurns: false,
   requestMs: 60_000,
 };
 

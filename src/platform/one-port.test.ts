@@ -22,6 +22,7 @@ const limits = {
   maxConnections: 100,
   maxConcurrentStreams: 100,
   streamResets: { burst: 1_000, perSecond: 1_000 },
+  takesTurns: true,
   silenceMs: 5_000,
   headersMs: 5_000,
   requestMs: 5_000,

@@ -4,7 +4,8 @@ import { createServer as createHttp2Server } from "node:http2";
 import type { Http2ServerRequest, Http2ServerResponse, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Server as TlsServer } from "node:https";
 import type { Socket } from "node:net";
-import { createPacing } from "./pacing.ts";
+import type { Pacing } from "./pacing.ts";
+import { beginAtOnce, createPacing } from "./pacing.ts";
 import type { Decide, PortTls } from "./port-tls.ts";
 import { acceptTls, createTlsServer } from "./port-tls.ts";
 
@@ -16,6 +17,8 @@ export interface PortLimits {
   readonly maxConcurrentStreams: number;
   /** Streams that the client of an HTTP/2 connection may give up: so many at once, and so many a second. */
   readonly streamResets: { readonly burst: number; readonly perSecond: number };
+  /** Whether calls over HTTP/2 begin one in a turn, connections taking turns; else as they come, which costs less. */
+  readonly takesTurns: boolean;
   /** How long a connection may say nothing at all. */
   readonly silenceMs: number;
   /** How long HTTP/1.1 headers, and the first SETTINGS of HTTP/2, may take. */
@@ -50,7 +53,7 @@ export function createOnePort(onRequest: OnRequest, limits: PortLimits, tls?: Po
   const undecided = new Set<Socket>();
   const sessions = new Map<ServerHttp2Session, Progress>();
   const responses = new Set<ServerResponse>();
-  const pace = createPacing();
+  const pace: Pacing = limits.takesTurns ? createPacing() : beginAtOnce;
   let draining = false;
 
   const options: ServerOptions = {

@@ -46,6 +46,7 @@ export const defaultLimits: Limits = {
   maxConcurrentStreams: 100,
   // All streams of a connection given up at once, twice: more of them, and others wait noticeably.
   streamResets: { burst: 200, perSecond: 50 },
+  takesTurns: true,
   silenceMs: 10_000,
   headersMs: 10_000,
   // A MiB at 90 kB/s; who sends a body byte by byte is cut off within 15 s.
