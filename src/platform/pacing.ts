@@ -1,6 +1,7 @@
 /** Begins a piece of work of somebody, now or in a later turn of the event loop. */
 export type Pacing = (whose: object, begin: () => void) => void;
 
+/** No pacing: all work begins as it comes. */
 export const beginAtOnce: Pacing = (_whose, begin) => {
   begin();
 };

@@ -85,6 +85,11 @@ describe("the streams of one caller", () => {
     const violations = [{ subject: "streams", description: "At most 3 streams open at once." }];
     expect(error.findDetails(QuotaFailureSchema)).toMatchObject([{ violations }]);
     expect(error.findDetails(RetryInfoSchema)).toMatchObject([{ retryDelay: { seconds: 1n } }]);
+    // Not at once: who opens the next as soon as one is refused would keep a core busy.
+    const refused = shop.processes["gateway"]?.log.find(
+      ({ msg, reason }) => msg === "rpc" && reason === "RATE_LIMITED",
+    );
+    expect(refused?.["ms"]).toBeGreaterThan(450);
   });
 
   test("do not count for others; whoever has no account counts by address", async () => {

@@ -24,6 +24,16 @@ async function sending(
   return { notifier, sink };
 }
 
+/** One whose first mail the server has, and does not answer for. */
+async function hanging(): Promise<{ notifier: Notifier; sink: SmtpSink }> {
+  const { notifier, sink } = await sending();
+  sink.fail("hang");
+  const id = notifier.know();
+  await notifier.user(changedOf(id), id);
+  await until(() => sink.mails.length === 1);
+  return { notifier, sink };
+}
+
 async function mailbox(): Promise<Notifier> {
   const notifier = await startNotifier();
   cleanup.push(notifier);
@@ -221,11 +231,7 @@ describe("mails by SMTP", () => {
   });
 
   test("an attempt that the end of its process breaks off is due again at once", async () => {
-    const { notifier, sink } = await sending();
-    sink.fail("hang");
-    const id = notifier.know();
-    await notifier.user(changedOf(id), id);
-    await until(() => sink.mails.length === 1);
+    const { notifier, sink } = await hanging();
     const startedAt = performance.now();
     await notifier.role.running.close?.();
     expect(performance.now() - startedAt).toBeLessThan(3_000);
@@ -236,11 +242,7 @@ describe("mails by SMTP", () => {
   });
 
   test("an attempt keeps its lease for as long as it takes", async () => {
-    const { notifier, sink } = await sending();
-    sink.fail("hang");
-    const id = notifier.know();
-    await notifier.user(changedOf(id), id);
-    await until(() => sink.mails.length === 1);
+    const { notifier, sink } = await hanging();
     const db = notifier.role.database<NotificationTables>();
     const leaseUntil = async () => {
       const { lease_until: end } = await db.selectFrom("deliveries").select("lease_until").executeTakeFirstOrThrow();
@@ -253,11 +255,7 @@ describe("mails by SMTP", () => {
   });
 
   test("an attempt whose process died is made by another when its lease is over", async () => {
-    const { notifier, sink } = await sending();
-    sink.fail("hang");
-    const id = notifier.know();
-    await notifier.user(changedOf(id), id);
-    await until(() => sink.mails.length === 1);
+    const { notifier, sink } = await hanging();
     const db = notifier.role.database<NotificationTables>();
     // As if the lease were over, and the first never came back.
     await db
